@@ -1,5 +1,6 @@
-"""Code shared by several commands: parsers of numbers for ``type=``, functions that add options, and checks that are
-made before a command starts its lengthy work."""
+"""Code shared by several commands: number parsers for ``type=``, functions that add options, and checks made before a
+command starts its lengthy work.
+"""
 
 import argparse
 import os
@@ -38,7 +39,7 @@ def at_least_one(text: str) -> int:
 
 
 def thread_count(text: str) -> int:
-    """Parses a number of threads, from 1 to ``MOST_THREADS``."""
+    """Parses a thread count from 1 to ``MOST_THREADS``."""
     number = at_least_one(text)
     if number > MOST_THREADS:
         raise argparse.ArgumentTypeError(f"{text} threads are too many: {MOST_THREADS:,} at most")
@@ -46,7 +47,7 @@ def thread_count(text: str) -> int:
 
 
 def script_parser(name: str, doc: str | None = None, *, description: str | None = None) -> CommandParser:
-    """Returns a parser for the command in the module ``scripts.NAME``.
+    """Returns a parser for the command in module ``scripts.NAME``.
 
     Its description is ``description`` or, if that is None, the first line of ``doc``, the module's docstring.
     """
@@ -65,7 +66,7 @@ def add_data_and_preset(parser: CommandParser) -> None:
 def add_settings(
     parser: CommandParser, about: str = "change a setting of the preset, as in glass train (repeatable)"
 ) -> None:
-    """Adds ``--set KEY=VALUE``, which may be given any number of times."""
+    """Adds ``--set KEY=VALUE``, which may be repeated."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=about)
 
 
@@ -102,13 +103,14 @@ def add_skip(parser: CommandParser) -> None:
 
 
 def skipped_names(arguments: argparse.Namespace) -> list[str]:
-    """Returns the folder names given with ``--skip``, as ``Words.skipped`` needs them: without slashes, in lower case
-    and sorted."""
+    """Returns the folder names given with ``--skip`` in the form that ``Words.skipped`` needs: no slashes, lower case,
+    sorted.
+    """
     return sorted({name.strip("/ ").lower() for name in arguments.skip})
 
 
 def add_groups(parser: CommandParser) -> None:
-    """Adds ``--groups``, for commands that draw splits."""
+    """Adds ``--groups``, for commands that divide images into splits."""
     parser.add_argument(
         "--groups",
         type=Path,
@@ -129,7 +131,7 @@ def add_note(parser: CommandParser, also: str = "") -> None:
 
 
 def given_note(arguments: argparse.Namespace) -> str:
-    """The text of ``--note``; ``""`` if the option was not given. Raises ``InputError`` if the text is not allowed."""
+    """The ``--note`` text; ``""`` if the option was not given. Raises ``InputError`` if the text is not allowed."""
     if arguments.note is None:
         return ""
     from shards.manifest.note import checked_note  # imports msgspec, for which --help need not wait
@@ -150,8 +152,9 @@ def choose_device(device: str) -> None:
 
 
 def require_one_process(command: str) -> None:
-    """Raises ``InputError`` if a launcher started several processes, since each of them would do the whole study in the
-    same folder."""
+    """Raises ``InputError`` if a launcher started several processes, since each would do the whole study in the same
+    folder.
+    """
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1":
         raise InputError(

@@ -2,10 +2,10 @@
 
     glass audit DATA [--json FILE] [--html FILE] [--write-groups FILE] [--no-near] [--threads N]
 
-Measures how well size, format and compression alone separate the classes, and names those that do. Finds pictures that
+Measures how well size, format and compression alone separate the classes, and names those that do. Finds images that
 occur twice, even if one copy was re-saved, resized or cropped. Writes DATA/audit.json; ``glass report`` shows its
-findings at the top of the page. With --write-groups, also writes a list of the pictures that belong together, for
---groups of glass build. The exit code is 1 if a finding is serious.
+findings at the top of the page. With --write-groups, also lists the images that belong together, for ``glass build
+--groups``. The exit code is 1 if a finding is serious.
 """
 
 import argparse
@@ -31,11 +31,11 @@ __all__ = ["main", "parser"]
 
 EXIT_SERIOUS = 1
 _IS_FINDINGS = is_json_with("severity", "findings")
-"""Tells whether an existing file holds findings of an audit; a file that holds anything else must not be replaced."""
+"""Tells whether an existing file contains audit findings; any other file must not be replaced."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Audits the data set; writes and prints the findings. Returns 1 if a finding is serious, else 0."""
+    """Audits the data set, then writes and prints the findings. Returns 1 if any of them is serious, else 0."""
     arguments = parser().parse_args(argv)
     from shards.manifest.dataset import ShardDataset
 
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("audit", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the findings to this file")
@@ -120,7 +120,7 @@ def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:
         from shards.manifest.group_list import check_group_output
 
         check_group_output(arguments.write_groups)
-    if own.exists():  # else a data set that cannot be written to is audited all the same
+    if own.exists():  # otherwise, a read-only data set is audited all the same
         check_output(own, _IS_FINDINGS, "move it away, because the findings are written there")
 
 
@@ -149,7 +149,7 @@ def _write(path: Path, text: str, required: bool = True) -> None:
 
 
 def _lines(document: "Audit") -> list[str]:
-    """The findings, as lines for a terminal."""
+    """The findings, as lines for the terminal."""
     samples, lines = document["samples"], []
     lines.append(
         f"{document['dataset']['name']}: {counted(samples['all'], 'image')}, {samples['real']:,}"
@@ -164,7 +164,7 @@ def _lines(document: "Audit") -> list[str]:
         lines.append(f"[{finding['severity']}] {finding['text']}")
         lines += [f"    for example {' and '.join(names)}" for names in finding["examples"][:2]]
         following = findings[place + 1]["advice"] if place + 1 < len(findings) else ""
-        if finding["advice"] and finding["advice"] != following:  # once for findings in a row
+        if finding["advice"] and finding["advice"] != following:  # once for consecutive findings
             lines.append(f"    what to do: {finding['advice']}")
     return lines
 

@@ -46,7 +46,7 @@ __all__ = ["main", "summary"]
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("build_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument("source", metavar="SRC", help="folder or list of images: a path or a URL")
     parser.add_argument("out", metavar="OUT", nargs="?", help="folder for the data set, or s3://… or gs://…")
@@ -94,7 +94,7 @@ def parser() -> CommandParser:
 
 
 def _add_understanding(parser: CommandParser) -> None:
-    """Adds the arguments that control how names and labels in the source are interpreted."""
+    """Adds the arguments that control how the source's names and labels are interpreted."""
     parser.add_argument(
         "--label",
         action="append",
@@ -120,7 +120,7 @@ def _add_understanding(parser: CommandParser) -> None:
 
 
 def _add_stored_form(parser: CommandParser) -> None:
-    """Adds the arguments that choose the form in which images are stored."""
+    """Adds the arguments that control how images are stored."""
     parser.add_argument(
         "--global-size",
         type=int,
@@ -220,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summary(report: BuildReport, out: str | Path) -> list[str]:
-    """Returns lines of text that report the result of ``glass build`` or ``glass index`` to the user."""
+    """Returns lines that tell the user the result of ``glass build`` or ``glass index``."""
     info, out = report.info, shown_url(as_url(out) or str(out))
     if report.finished_before:
         return [f"{out} is already built, nothing to do: {counted(info.num_samples, 'sample')}"]

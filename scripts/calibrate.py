@@ -3,9 +3,9 @@
 glass calibrate RUN --data DATA
 glass calibrate RUN --data OWN --split NAME --held-out
 
-Writes calibration.json beside the model; predict and evaluate use that file from then on. The images for a calibration
-must not have been used to train the model or to choose it, and no result may be reported on them. Use the split
-calibration (give glass build four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
+Writes calibration.json beside the model; predict and evaluate use that file from then on. The calibration images must
+not have been used to train or choose the model, and results on them must not be reported. Use the split calibration
+(give glass build four shares, as in --split 0.6,0.15,0.15,0.1), or your own set.
 """
 
 import argparse
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
     from glass.measure.calibration import Calibration
 
 SPLIT = "calibration"
-"""The split that is meant for calibration."""
+"""The split meant for calibration."""
 
 FEW_REAL = 300
-"""The command prints a note if the split has fewer real images than this: 1 % of them, the default of --max-fpr, would
-be fewer than three images."""
+"""The command prints a note if the split has fewer real images than this: 1 % of them, the default --max-fpr, would be
+fewer than three."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Scores the split, fits temperature and threshold to the scores, and writes and prints them. Returns exit code
-    0."""
+    """Scores the split, fits temperature and threshold, and writes and prints them. Returns exit code 0."""
     arguments = parser().parse_args(argv)
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
     from shards.manifest.dataset import ShardDataset
@@ -56,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     path = folder / CALIBRATION_FILE
     ours = is_json_with("temperature", "threshold", "weights_sha256")
     check_output(path, ours, "move it away, because the calibration is written there")
-    # Without the calibration that is there: one made for other weights must not prevent a new one.
+    # Ignores the existing calibration: one made for other weights must not prevent a new one.
     with print_decoder_warnings():
         detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
     calibration = _calibrate(detector, dataset, rows, arguments)
@@ -71,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("calibrate", __doc__)
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
@@ -142,7 +141,7 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
     config = detector.trained.config
     used = {*config.train_split.split("+"), *config.valid_split.split("+")}
-    if detector.trained.learnt is not None:  # the ids of images say more than the names of splits
+    if detector.trained.learnt is not None:  # image ids say more than split names
         used = set()
     if reused := sorted(used & set(arguments.split.split("+"))):
         raise InputError(
@@ -175,9 +174,10 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
 
 def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
-    """Raises ``InputError`` if any of the images was used to train the model or to choose its epoch, as recorded with
-    the model. Also raises it if the recorded content ids cannot be compared with those of this data set. If the model
-    has no such record, only prints a note."""
+    """Raises ``InputError`` if the model's record lists any of the images as used to train it or to choose its epoch,
+    or if the recorded content ids cannot be compared with those of this data set. If the model has no such record, only
+    prints a note.
+    """
     from glass.config.learnt_ids import LEARNT_FILE
 
     learnt, split = detector.trained.learnt, arguments.split

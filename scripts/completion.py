@@ -20,7 +20,7 @@ __all__ = ["completion", "main", "parser"]
 
 SHELLS = ("bash", "zsh", "fish")
 PLACES = frozenset({"MODEL", "OUT", "PATH", "RUN", "SRC", "TAR"})
-"""Metavars of arguments that take a file or folder. Some of these arguments also take an address."""
+"""Metavars of arguments that take a file or folder. Some of them also take an address."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("completion", __doc__)
     parser.add_argument(
         "shell",
@@ -61,7 +61,7 @@ def _arguments(name: str) -> list[CommandParser]:
 
 
 def _completed(module: str) -> CommandParser:
-    """Returns the command's parser, with hints for completing the values of its arguments."""
+    """Returns the command's parser, with completion hints for its argument values."""
     import shtab
 
     parser: CommandParser = importlib.import_module(module).parser()

@@ -1,7 +1,7 @@
 """``glass COMMAND …``: all commands under one name.
 
-The module of a command is imported when the command is called, so that ``glass --help`` imports none of these modules.
-A command takes the same arguments as ``python -m scripts.NAME``.
+A command's module is imported only when the command is called, so ``glass --help`` does not import any. A command takes
+the same arguments as ``python -m scripts.NAME``.
 """
 
 import importlib
@@ -25,7 +25,7 @@ class Command:
 
 
 def _own(module: str, about: str) -> Command:
-    """A command of this package. The package is called ``scripts`` in a clone, and ``glass_commands`` in a wheel."""
+    """A command in this package, which is called ``scripts`` in a clone and ``glass_commands`` in a wheel."""
     return Command(f"{__package__}.{module}", about)
 
 
@@ -59,12 +59,12 @@ COMMANDS = {
 
 
 def run() -> NoReturn:
-    """The entry point of the console command ``glass``."""
+    """Entry point for the console command ``glass``."""
     run_command(main)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command that the first word names. Returns its exit code."""
+    """Runs the command named by the first word. Returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
     parser = glass_parser()
     if not words:
@@ -85,8 +85,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _unknown(word: str) -> str:
-    """Returns the error message for a word that is not a command. It suggests a command with a similar name, or one
-    whose module has a similar name."""
+    """Returns the error message for a word that is not a command. It suggests one with a similar command or module
+    name.
+    """
     from difflib import get_close_matches
 
     names = {command.module.rpartition(".")[2]: name for name, command in COMMANDS.items()}
@@ -96,9 +97,9 @@ def _unknown(word: str) -> str:
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
-    """Returns the parser of ``glass``, whose first argument is the name of a command.
+    """Returns the parser for ``glass``, whose first argument is a command name.
 
-    ``arguments`` takes a command's name and returns parsers, whose arguments the command accepts.
+    ``arguments`` takes a command name and returns the parsers whose arguments the command accepts.
     """
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
     parser.add_argument(

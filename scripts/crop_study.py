@@ -2,11 +2,11 @@
 
 glass crop-study --data DATA --preset glass_resnet50 [--crops 1-16] [--steps 50]
 
-Trains the preset with each number of crops N. Measures the peak memory of a training step, the time of a step and of an
-epoch, the wait for data, and the validation accuracy. Fits straight lines to memory and time as functions of N. Then
-measures how accuracy, calibration, latency and memory of one trained model's predictions depend on N. With a GPU, the
-memory is the GPU's; without one, the memory of the tensors and that of the process are reported. Writes
-OUTPUT/crop_study.json and plots. If the study was interrupted, the same command continues it.
+Trains the preset with each number of crops N. Measures a training step's peak memory, step and epoch times, waiting
+time for data, and validation accuracy. Fits straight lines to memory and time as functions of N. Then measures how the
+accuracy, calibration, latency and memory of one trained model's predictions depend on N. Memory is the GPU's or, if
+there is none, that of the tensors and of the process. Writes OUTPUT/crop_study.json and plots. If the study was
+interrupted, the same command continues it.
 """
 
 import argparse
@@ -50,7 +50,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains and measures for each number of crops; writes and prints the results. Returns the exit code."""
+    """Trains and measures with each number of crops, then writes and prints the results. Returns the exit code."""
     options = _parse(argv)
     require_one_process("glass crop-study")
     config = _settings(options)
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("crop_study", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--output", type=Path, help="folder of the study (default runs/crops-PRESET)")
@@ -132,7 +132,7 @@ def _crops(text: str) -> tuple[int, ...]:
 
 
 def _crop_number(text: str) -> int:
-    """Parses a number of crops. Returns 0 if ``text`` is not a number, or if the number is too large for the study."""
+    """Parses a number of crops. Returns 0 if ``text`` is not a number or is too large for the study."""
     if not text.isdecimal() or len(text) > 9:
         return 0
     return int(text) if int(text) <= MAX_CROPS else 0

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("data_stats", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write data_stats.json")
@@ -111,9 +111,9 @@ def _reasons(counts: dict[str, int]) -> str:
 
 
 def _bar(group: GroupStatistics | None, what: str, place: int) -> str:
-    """Returns the fraction of the images of ``group`` that fall into one bin of a histogram, as a text bar and a
-    percentage. ``what`` names the histogram and ``place`` is the index of the bin. Returns "" if the bin is empty or
-    ``group`` is None."""
+    """Returns the fraction of a group's images in one histogram bin, as a text bar and a percentage. ``what`` names the
+    histogram, and ``place`` is the bin's index. Returns "" if the bin is empty or ``group`` is None.
+    """
     if group is None or not group["histograms"][what][place]:
         return ""
     share = group["histograms"][what][place] / group["images"]

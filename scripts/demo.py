@@ -1,7 +1,7 @@
 """A web page that gives verdicts on images dropped on it: glass demo MODEL [--port 7860]
 
-The page is that of glass predict --html: verdict, score, windows, heat map, stability and what the file says about
-itself. The command listens on this machine only, unless --host gives another address, and sends nothing anywhere.
+It is the page that glass predict --html writes: verdict, score, windows, heat map, stability and what the file says
+about itself. The command listens only on this machine, unless --host gives another address, and sends nothing anywhere.
 Uploads, 64 MiB each at most, are kept in a temporary folder for a quarter of an hour, or until the command ends. Needs
 the extra: pip install -e '.[demo]'
 """
@@ -26,7 +26,7 @@ SWEEP_EVERY_S = 60
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("demo", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("model", metavar="MODEL", help="run, exported model, or USER/NAME")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(detector: "Detector", warned: list[str], arguments: argparse.Namespace, uploads: Path) -> None:
-    """Serves the page until Ctrl-C or SIGTERM, and regularly deletes old files from ``uploads``."""
+    """Serves the page until Ctrl-C or SIGTERM, and regularly deletes old files in ``uploads``."""
     from glass.share.demo_page import build_page
     from glass.share.uploads import MAX_UPLOAD_BYTES, delete_old
 

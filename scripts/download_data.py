@@ -2,8 +2,8 @@
 
 glass download-data OUT
 
-Needs the extra `kaggle` (pip install -e ".[kaggle]") and an internet connection. OUT then holds real/ and generated/
-for glass build: links to the downloaded folders, or copies of them with --copy.
+Needs the extra `kaggle` (pip install -e ".[kaggle]") and an internet connection. OUT then contains real/ and generated/
+for glass build: links to the downloaded folders or, with --copy, copies.
 """
 
 import shutil
@@ -19,8 +19,8 @@ from .arguments import script_parser
 DATASET = "tristanzhang32/ai-generated-images-vs-real-images"
 ADDRESS = f"https://www.kaggle.com/datasets/{DATASET}"
 FOLDER, CLASSES = "test", {"real": "real", "fake": "generated"}
-"""``FOLDER`` is the folder within the data set that the study uses. ``CLASSES`` maps the data set's names of the
-classes to this project's names."""
+"""``FOLDER`` is the data set's folder that the study uses. ``CLASSES`` maps the data set's class names to this
+project's."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("download_data", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder for the images")
     parser.add_argument("--source", type=Path, help="folder of the unpacked data set, if you downloaded it by hand")
@@ -57,7 +57,7 @@ def parser() -> CommandParser:
 
 
 def _by_hand() -> str:
-    """Text that tells the user how to download by hand, for when this command cannot download."""
+    """Tells the user how to download by hand if this command cannot."""
     return (
         f"download {ADDRESS} by hand, unpack it to SOURCE/{FOLDER}/real and SOURCE/{FOLDER}/fake, and give --source "
         "SOURCE"
@@ -80,8 +80,9 @@ def _download() -> Path:
 
 
 def _find(source: Path) -> dict[str, Path]:
-    """Returns the folders with the images below ``source``, keyed by this project's names of the classes. Raises
-    ``InputError`` if one is missing or empty."""
+    """Returns the image folders below ``source``, keyed by this project's class names. Raises ``InputError`` if one is
+    missing or empty.
+    """
     for root in (source / FOLDER, source):
         if all((root / theirs).is_dir() for theirs in CLASSES):
             folders = {ours: root / theirs for theirs, ours in CLASSES.items()}

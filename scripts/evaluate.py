@@ -3,9 +3,9 @@
 glass evaluate RUN --data DATA --split test
 
 Writes RUN/evaluation-<split>.json (metrics with intervals, and a row per generator) and RUN/predictions-<split>.parquet
-(every image's score, windows and attention), and prints a table. If these files hold results on another data set, the
-names of the new ones also contain -of- and 12 digits of DATA's digest. The same holds if there are no results yet, but
-RUN was trained on another data set.
+(every image's score, windows and attention), and prints a table. If these files contain results on another data set, or
+if there are none yet but RUN was trained on another data set, the new file names also contain -of- and 12 digits of
+DATA's digest.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Scores the split; writes and prints the metrics. Returns exit code 0."""
+    """Scores the split, then writes and prints the metrics. Returns exit code 0."""
     arguments = parser().parse_args(argv)
     run: Path = arguments.run
     if not (run / "model" / "config.json").is_file():
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("evaluate", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
@@ -102,7 +102,7 @@ def parser() -> CommandParser:
 
 
 def _print(document: "Evaluation") -> None:
-    """Prints the results as tables. Names that come from the data are printed as plain text, never as markup."""
+    """Prints the results as tables. Names from the data are printed as plain text, never as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -132,7 +132,7 @@ def _print(document: "Evaluation") -> None:
         value = cell(document["metrics"][name], document["intervals"][name])
         metrics.add_row(title, str(value), reading)
     console.print(metrics)
-    # The columns that fit a terminal; the document and the report have all.
+    # The columns that fit into a terminal; the document and the report have all.
     shown = {"AUROC": 0, "detected at ≤ 5 % false alarms": 3, "called generated": 5}
     generators = Table("images of", "number", *shown)
     for row in generator_rows(document["per_generator"]):

@@ -25,11 +25,11 @@ def main(argv: list[str] | None = None) -> int:
     from glass.export.model_folder import load_model, read_model_card
     from glass.share.bundle import bundle_files, write_bundle
 
-    model, config = load_model(folder, "cpu")  # which finds all faults of the files
+    model, config = load_model(folder, "cpu")  # finds all faults in the files
     try:
         as_files = arguments.to is not None or arguments.push is not None
         parts = bundle_files(folder, arguments.audit, arguments.learnt) if as_files else {}
-        if arguments.onnx is not None:  # first: it may ask for an extra, with nothing written yet
+        if arguments.onnx is not None:  # first: it may need an extra, and nothing is written yet
             from glass.share.onnx_export import export_onnx
 
             export_onnx(arguments.onnx, model, config, read_model_card(folder))
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check_targets(to: Path | None, onnx: Path | None) -> None:
-    """Raises ``InputError``, before any work, if an output exists already or cannot be written."""
+    """Raises ``InputError``, before any work, if an output already exists or cannot be written."""
     if to is not None:
         check_new_folder(to)
     if onnx is not None:
@@ -59,7 +59,7 @@ def _check_targets(to: Path | None, onnx: Path | None) -> None:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("export", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--to", type=Path, metavar="DIR", help="write the model and its card to this new folder")

@@ -2,7 +2,7 @@
 
 glass final-runs --data DATA --preset glass_resnet50 [--params best.json]
 
-The splits train and valid are merged, and 5 % of their images are held back to choose the epoch; the test split is
+The train and valid splits are merged, and 5 % of their images are held back to choose the epoch; the test split is
 scored once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. If the command was interrupted, run it
 again to continue.
 """
@@ -46,7 +46,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains and tests a model per seed; writes and prints the results. Returns the exit code."""
+    """Trains and tests one model per seed, then writes and prints the results. Returns the exit code."""
     options = _parse(argv)
     require_one_process("glass final-runs")
     config = _settings(options)
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("final_runs", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--params", type=Path, help="a best.json of glass tune")

@@ -2,8 +2,8 @@
 
 TAR is a plain WebDataset tar, or a folder of such tars. The tars stay unchanged. Beside them, or in DIR, the command
 writes a sidecar for each tar (global views and entry points) and the other files that a data set needs. Labels come
-from the members of the samples, their folders, the names of the tars or a list; if no rules are given, they are guessed
-from the first samples and printed.
+from samples' members, from folder or tar names, or from a list; if no rules are given, they are guessed from the first
+samples and printed.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ __all__ = ["main", "parser"]
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("index_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument(
         "tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder that contains tars at any depth"
@@ -70,8 +70,7 @@ def parser() -> CommandParser:
 
 
 def _add_meaning(parser: CommandParser) -> None:
-    """Adds the arguments that say where labels, generators and groups are found, and what the words found there
-    mean."""
+    """Adds the arguments that say where to find labels, generators and groups, and what the words there mean."""
     parser.add_argument(
         "--label-from",
         metavar="RULE",

@@ -4,14 +4,14 @@
     glass make-demo OUT --photos DIR --networks [NAME,…] [--unseen NAME,…]
 
 Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group), OUT/README.txt, and
-OUT/dataset_note.txt, which is shown with every verdict of a model trained on these images. The same seed gives the same
-bytes, for any number of workers. The images are a simulation: a detector's scores on them are no evidence of its scores
-on the images of real generators.
+OUT/dataset_note.txt, which is shown with every verdict from a model trained on these images. The same seed gives the
+same bytes, for any number of workers. The images are a simulation: a detector's scores on them say nothing about its
+scores on images from real generators.
 
 With --networks, real images are parts of the photographs. Generated images are parts that were shrunk and then enlarged
 again by published networks (extra `networks`). In this case, images.csv has another column, split (train or test),
-which is the same for all images of a picture. OUT/control.csv lists images that were enlarged without a network, to be
-scored separately. The networks of --unseen make images for the test split only. If the command was interrupted, run it
+which is the same for all images cut from a picture. OUT/control.csv lists images enlarged without a network, to be
+scored separately. The --unseen networks make images for the test split only. If the command was interrupted, run it
 again to continue.
 """
 
@@ -51,7 +51,7 @@ __all__ = ["main", "parser"]
 
 LIST_NAME = "images.csv"
 UNFINISHED = "unfinished"
-"""Name of a file that marks the folder as unfinished until all images are there."""
+"""Name of the file that marks the folder as unfinished until all images are there."""
 MAX_PHOTOS = 400  # all pairs are compared; more would only lengthen the start
 MIN_PICTURES = 3  # one for each of train, valid and test
 
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("make_demo", __doc__)
     parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the images")
     parser.add_argument(
@@ -143,8 +143,9 @@ def _usable_cores() -> int:
 
 
 def _require_free(out: Path) -> None:
-    """Raises ``InputError`` if ``out`` is a file, or a folder with the user's own files: these must be neither
-    overwritten nor mixed with demo images."""
+    """Raises ``InputError`` if ``out`` is a file, or a folder with the user's own files, which must not be overwritten
+    or mixed with demo images.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give the name of a new folder")
     if out.is_dir() and any(out.iterdir()) and not (out / UNFINISHED).is_file():
@@ -152,8 +153,9 @@ def _require_free(out: Path) -> None:
 
 
 def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
-    """Marks ``out`` as unfinished, with a digest of the plan. Raises ``InputError`` if it is already marked with the
-    digest of a different plan."""
+    """Marks ``out`` as unfinished, with the plan's digest. Raises ``InputError`` if it is already marked with another
+    plan's digest.
+    """
     plan = hashlib.sha256(repr((seed, jobs)).encode()).hexdigest()
     mark = out / UNFINISHED
     try:
@@ -172,8 +174,9 @@ def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
 
 @contextmanager
 def _mapping(workers: int) -> Iterator[Map]:
-    """Context manager: a ``map`` over ``workers`` processes that keeps the order of results. With one worker, this
-    process does the work itself."""
+    """Context manager: a ``map`` over ``workers`` processes that keeps results in order. If there is only one worker,
+    this process does the work itself.
+    """
     if workers == 1:
         yield map
         return
@@ -186,7 +189,7 @@ def _mapping(workers: int) -> Iterator[Map]:
 
 
 def _plan(args: argparse.Namespace, parallel_map: Map) -> tuple[Sequence[Job | PhotoJob], Callable[..., int]]:
-    """The jobs, and the function that makes the images of a job."""
+    """The jobs, and the function that makes a job's images."""
     if not args.photos:
         return plan_drawn(args.images, args.seed), render_job
     photos, pictures = _photos(args, parallel_map)
@@ -197,7 +200,7 @@ def _plan(args: argparse.Namespace, parallel_map: Map) -> tuple[Sequence[Job | P
 
 
 def _photos(args: argparse.Namespace, parallel_map: Map) -> tuple[list[Photo], list[int]]:
-    """Returns the usable photographs, and the index of the picture that each of them shows."""
+    """Returns the usable photographs, and the index of the picture in each."""
     paths = find_photos(args.photos)
     if len(paths) > MAX_PHOTOS:
         chosen = stream(args.seed, Stream.PHOTOS).choice(len(paths), MAX_PHOTOS, replace=False)
@@ -249,7 +252,7 @@ def _write_lists(args: argparse.Namespace, renditions: Sequence[Rendition | Cutt
         write_text_atomic(args.out / NOTE_NAME, f"{_note(args)}\n")
         if control:
             write_text_atomic(args.out / "control.csv", _list(control))
-        write_text_atomic(args.out / LIST_NAME, _list(of_a_class))  # after all that it lists
+        write_text_atomic(args.out / LIST_NAME, _list(of_a_class))  # after everything it lists
         (args.out / UNFINISHED).unlink()
     except OSError as error:
         raise InputError(f"cannot write into {args.out}: {error}.") from error

@@ -2,9 +2,9 @@
 
     glass plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
 
-The estimate is based on the memory of training steps recorded by ``glass bench memory --save-model``. If there is no
-record for the backbone, the command computes the memory of some steps from tensor shapes. The last lines state the
-error of the estimate. All figures are the memory of tensors; the memory of CUDA itself is assumed, not measured.
+The estimate is based on training-step memory recorded by ``glass bench memory --save-model``. If there is no record for
+the backbone, the command computes the memory of some steps from tensor shapes. The last lines state the estimate's
+error. All figures are tensor memory; CUDA's own memory is assumed, not measured.
 """
 
 import argparse
@@ -28,10 +28,10 @@ SHOWN = 10
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the plans that fit; returns 0. Raises ``InputError`` if none does."""
+    """Prints the plans that fit; returns 0. Raises ``InputError`` if none fits."""
     options = parser().parse_args(argv)
     config = _settings(options)
-    from glass.memory.memory_plan import Planner, usable_bytes  # seconds of imports
+    from glass.memory.memory_plan import Planner, usable_bytes  # takes seconds to import
     from glass.train.counted_step import count_by_shapes
 
     usable = usable_bytes(options.gpu_memory_gib * GIB)
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("plan", __doc__)
     add = parser.add_argument
     add("--preset", required=True, help=", ".join(preset_names()))

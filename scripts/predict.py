@@ -1,9 +1,9 @@
 """Are these images generated? glass predict MODEL PATH…
 
-MODEL is the folder of a run, an exported model, or USER/NAME on the Hugging Face hub. PATH is a file, a folder, a
-pattern, a tar or folder of shards, or - for a list of paths on stdin. Prints a line per image, in order. Exit code 3
-says that some images could not be read; the others have verdicts. While the command runs, it writes finished rows to
-FILE.partial beside each FILE that an option names. If the command is stopped, these files stay.
+MODEL is a run folder, an exported model, or USER/NAME on the Hugging Face hub. PATH is a file, a folder, a pattern, a
+tar or folder of shards, or - for a list of paths on stdin. Prints one line per image, in order. Exit code 3 means that
+some images could not be read; the others have verdicts. While the command runs, it writes finished rows to FILE.partial
+beside each FILE that an option names. If the command is stopped, these files stay.
 """
 
 import argparse
@@ -90,14 +90,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _listed() -> Iterable[bytes]:
-    """The lines of stdin, as bytes, since the names of files need not be valid text."""
+    """The lines of stdin, as bytes, since file names need not be valid text."""
     if sys.stdin is None:
         raise InputError("there is no stdin to read a list from: leave out -")
     return sys.stdin.buffer
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("predict", description=(__doc__ or "").partition("\n")[2].strip())
     parser.add_argument("model", metavar="MODEL", help="a run, an exported model, or USER/NAME on the hub")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="file, folder, pattern, shards, or - for stdin")
@@ -154,7 +154,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions, list[str]]":
-    """Returns the detector, its options, and the texts of the decoder warnings that were printed."""
+    """Returns the detector, its options, and the decoder warnings that were printed."""
     with without_collecting():
         import torch
 
@@ -182,7 +182,7 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions,
 
 @dataclass(frozen=True)
 class _Task:
-    """How the images are to be scored, and where the results go."""
+    """How to score the images, and where the results go."""
 
     arguments: argparse.Namespace
     outputs: "Outputs"
@@ -195,8 +195,9 @@ class _Task:
 
 def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
     """Scores ``sources`` and returns all verdicts. Each verdict is also written to the partial files at once. If the
-    command is stopped, these files stay. If an HTML page was asked for, a page of the verdicts so far is written beside
-    them."""
+    command is stopped, these files stay, and, if an HTML page was requested, a page with the verdicts so far is written
+    beside them.
+    """
     from glass.predict.partial_rows import PartialRows, partial_path
     from glass.predict.verdicts import csv_columns
 
@@ -220,8 +221,9 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
 
 
 def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
-    """Prints each verdict, then yields it. If the options ask for it, adds the claims of the image's file to the
-    verdict, writes heat maps, and adds the verdict to the page."""
+    """Prints and yields each verdict. As the options require, adds the file's claims to the verdict, writes heat maps,
+    and adds the verdict to the page.
+    """
     from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
 
@@ -239,9 +241,9 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
 def _draw(
     task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
 ) -> "tuple[LoadedImage | None, DenseMap | None]":
-    """Writes the heat maps of an image. Returns the image and its dense attention map, for the page. Returns None for
-    both if the page does not show the image, or if loading it or writing the maps failed. Without ``--dense``, the map
-    is None."""
+    """Writes an image's heat maps. Returns (image, dense attention map) for the page: both None if the page does not
+    show the image, or if loading it or writing the maps failed; the map is None without ``--dense``.
+    """
     on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
     if verdict.reason is not None or not (on_page or folder):
         return None, None
@@ -253,7 +255,7 @@ def _draw(
         dense = dense_attention(task.detector, loaded.pixels) if task.arguments.dense else None
         if folder is not None:
             write_heat_maps(folder, number, loaded.pixels, verdict, dense)
-    except (RejectedImage, OSError) as error:  # gone meanwhile, or the disk is full
+    except (RejectedImage, OSError) as error:  # deleted meanwhile, or the disk is full
         what = "picture" if folder is None else "heat map"
         print(printable(f"warning: no {what} of {verdict.path}: {error}"), file=sys.stderr)
         return None, None

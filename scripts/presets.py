@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("presets", __doc__)
     parser.add_argument("name", nargs="?", metavar="NAME", help=", ".join(preset_names()))
     add_settings(parser, "with NAME: change a setting of it, as in glass train (repeatable)")
@@ -48,7 +48,7 @@ def parser() -> CommandParser:
 def _table() -> Table:
     table = Table()
     for title in ("preset", "backbone", "views", "batch", "epochs", "in words"):
-        # A name that is cut off cannot be copied; words are broken instead.
+        # A truncated name cannot be copied, so words are broken instead.
         justify: Literal["left", "right"] = "right" if title in ("batch", "epochs") else "left"
         table.add_column(title, justify=justify, no_wrap=title != "in words", overflow="fold")
     for name in preset_names():

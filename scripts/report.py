@@ -17,7 +17,7 @@ from shards.files.outputs import check_output, holds_mark, is_json_with
 from .arguments import script_parser
 
 MARK = 'name="generator" content="glass-hires report"'
-"""Text that every page of this command contains. An existing page is replaced only if it contains this text."""
+"""Text that every page written by this command contains. An existing page is replaced only if it contains this text."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
     runs = [load_run(name, folder, arguments.split, dataset) for name, folder in folders.items()]
     note = arguments.note
-    if note is not None:  # bytes of a command line that are no UTF-8 cannot be written as such
+    if note is not None:  # command-line bytes that are not UTF-8 cannot be written as such
         note = note.encode("utf-8", "backslashreplace").decode("utf-8")
     document = report_document(runs, dataset, arguments.split, note)
     html = render_html(document, runs, build_gallery(runs, dataset))
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("report", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for report.html and .json")
     parser.add_argument(
@@ -70,7 +70,7 @@ def parser() -> CommandParser:
 
 
 def _named_runs(texts: list[str]) -> dict[str, Path]:
-    """Name → folder of each run, in the order given. Raises ``InputError`` for a wrong or repeated name."""
+    """Maps each run's name to its folder, in the order given. Raises ``InputError`` for a wrong or repeated name."""
     folders: dict[str, Path] = {}
     for text in texts:
         name, equals, folder = text.partition("=")

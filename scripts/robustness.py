@@ -3,10 +3,9 @@
 glass robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
 glass robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
-Writes robustness-<split>.json and robustness-<split>.png into DIR (default: the folder of MODEL; for a model on the
-hub, --output is required). If these files hold results on another data set, the names of the new ones also contain -of-
-and 12 digits of DATA's digest. The same holds if there are no results yet, but DIR is a run that was trained on another
-data set.
+Writes robustness-<split>.json and robustness-<split>.png into DIR (default: MODEL's folder; for a model on the hub,
+--output is required). If these files contain results on another data set, or if there are none yet but DIR is a run
+trained on another data set, the new file names also contain -of- and 12 digits of DATA's digest.
 """
 
 import argparse
@@ -30,7 +29,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Scores the changed images; writes and prints the results. Returns exit code 0."""
+    """Scores the changed images, then writes and prints the results. Returns exit code 0."""
     arguments = _parse(argv)
     from glass.measure.perturbations import chosen_rows
     from shards.manifest.dataset import ShardDataset
@@ -67,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("robustness", __doc__)
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of a training run or an exported model")
     parser.add_argument(
@@ -105,7 +104,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _models(positional: str | None, named: list[str]) -> dict[str, str]:
-    """Name → path or hub id of each model, in the order given."""
+    """Maps each model's name to its path or hub id, in the order given."""
     models = {} if positional is None else {Path(positional).resolve().name: positional}
     for text in named:
         name, equals, path = text.partition("=")
@@ -120,8 +119,9 @@ def _models(positional: str | None, named: list[str]) -> dict[str, str]:
 
 
 def _output(arguments: argparse.Namespace) -> Path:
-    """Returns the folder for the results. If the model is on the hub, raises ``InputError`` unless ``--output`` is
-    given: the default would be a new folder with the model's name, which later commands would mistake for the model."""
+    """Returns the folder for the results. Raises ``InputError`` if the model is on the hub and ``--output`` is missing:
+    the default would be a new folder with the model's name, which later commands would mistake for the model.
+    """
     given: Path | None = arguments.output
     first = next(iter(arguments.models.values()))
     if given is None and not Path(first).is_dir():
@@ -130,14 +130,15 @@ def _output(arguments: argparse.Namespace) -> Path:
 
 
 def _check_target(path: Path, models: set[str]) -> None:
-    """Raises ``InputError`` if a file that would be replaced was not written by this command, or holds results of other
-    models, which would be lost."""
+    """Raises ``InputError`` if a file that would be replaced was not written by this command, or contains results of
+    other models, which would be lost.
+    """
     from glass.measure.robustness_schema import check_robustness
 
     remedy = "move it away or give another --output"
     picture = _picture(path)
     replaced = check_output(path, is_json_with(check=check_robustness), remedy)
-    # This command writes the table first, so a picture without a table is not its own.
+    # This command writes the table first, so an image without a table is not its own.
     check_output(picture, lambda _: replaced, remedy)
     if replaced and (lost := sorted(set(read_json(path)["models"]) - models)):
         raise InputError(f"{path} holds results of {', '.join(lost)}, which would be lost: {remedy}")
@@ -177,7 +178,7 @@ def _write(path: Path, document: "Robustness") -> None:
 
 
 def _print(document: "Robustness") -> None:
-    """Prints the results as tables. Names that come from the data are printed as plain text, never as markup."""
+    """Prints the results as tables. Names from the data are printed as plain text, never as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

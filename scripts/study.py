@@ -2,11 +2,11 @@
 
 glass study --data DATA --output RUN [--budget tiny|paper]
 
-Tunes GLASS and the resize-only baseline on three backbones, and trains the best settings with several seeds. Then
+Tunes GLASS and the resize-only baseline on three backbones, and trains with the best settings and several seeds. Then
 studies the number of crops and the baselines' memory, and writes RUN/study.html, .md and .json. If the study was
 interrupted, the same command continues it; if it is finished, the command only writes its report again. On two free
-cores, the budget tiny takes less than 25 minutes with the demo's shards, whose global views are small. With global
-views of 224 pixels, the default of glass build, the networks need three to twelve times as much computation.
+cores, the budget tiny takes less than 25 minutes with the demo shards, whose global views are small. With 224-pixel
+global views, the glass build default, the networks need three to twelve times as much computation.
 """
 
 import time
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("study", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--output", type=Path, required=True, help="folder of the study")
@@ -79,7 +79,7 @@ def parser() -> CommandParser:
 
 
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
-    """Records which study this folder holds. Raises ``InputError`` if it already holds another study."""
+    """Records which study this folder contains. Raises ``InputError`` if it already contains another."""
     from glass.config.dataset_digest import dataset_json_sha256
     from glass.studies.plan import settle_plan
 

@@ -36,24 +36,24 @@ from shards.manifest.dataset import ShardDataset
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
 RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
 AUGMENT_SHARE = 0.5
-"""The share of images to augment if ``--augment`` is given without a number."""
+"""Share of images to augment if ``--augment`` is given without a number."""
 PATIENCE_S = 60
-"""Seconds that the other processes wait after a user error, so that the main process can report it."""
+"""Seconds that other processes wait after a user error, so that the main process can report it."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Trains a detector; returns the exit code.
 
-    A user error is reported by the main process. Any other process waits ``PATIENCE_S`` seconds first. If the process
-    is still alive then, the main process has not failed, so this process reports the error itself.
+    The main process reports a user error. Any other process first waits ``PATIENCE_S`` seconds; if it is still alive
+    then, the main process has not failed, so this process reports the error itself.
     """
     try:
         return run(argv)
     except (InputError, MachineTrouble):
         if RANK == 0:
             raise
-        # The launcher ends all processes when the first one exits: let that be the main one, after its
-        # report. A process that still lives after that is the only one with a mistake, and reports it.
+        # The launcher ends all processes when the first one exits: let that be the main one, after its report. A
+        # process that is still alive after that is the only one with a mistake, and reports it.
         time.sleep(PATIENCE_S)
         raise
 
@@ -94,7 +94,7 @@ def run(argv: list[str] | None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     command = CommandParser(
         prog=program_name("train.py"),
         description=(__doc__ or "").split("\n\n")[0],
@@ -139,7 +139,7 @@ def parser() -> CommandParser:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parses the options. Raises ``InputError``, which says what to give, if a required option is missing."""
+    """Parses the options. Raises ``InputError``, whose message says what to give, if a required option is missing."""
     options = parser().parse_args(argv)
     if options.data is None:
         raise InputError(
@@ -156,8 +156,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> RunConfig:
-    """The settings of the preset, changed by ``--config``, then ``--params``, then ``--seed`` and ``--augment``, then
-    ``--set``."""
+    """The preset's settings, changed by ``--config``, then ``--params``, then ``--seed`` and ``--augment``, then
+    ``--set``.
+    """
     flags = [] if options.seed is None else [f"seed={options.seed}", f"loader.seed={options.seed}"]
     if options.augment is not None:
         flags.append(f"loader.augment={options.augment}")
@@ -173,8 +174,9 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 
 def log_to_stderr() -> None:
-    """Makes the main process log to standard error: all messages of ``glass`` and ``loaders`` from level INFO up, and
-    warnings of other packages. The other processes log nothing."""
+    """Makes the main process log to standard error: messages from ``glass`` and ``loaders`` at level INFO and above,
+    and warnings from other packages. Other processes do not log.
+    """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(SafeFormatter("%(message)s"))
@@ -186,7 +188,7 @@ def log_to_stderr() -> None:
 
 
 def outcome(folder: RunFolder) -> str:
-    """Returns text that states the epoch that was kept, its metrics, and the folder of its model."""
+    """States which epoch was kept, its metrics, and its model's folder."""
     record = folder.record()
     assert record is not None
     best = (record["finished"] or {})["best"]
@@ -199,7 +201,7 @@ def outcome(folder: RunFolder) -> str:
 
 
 def say(text: str) -> None:
-    """Prints ``text`` from the main process only, so that it appears once."""
+    """Prints ``text`` only from the main process, so that it appears once."""
     if RANK == 0:
         print(text, flush=True)
 

@@ -52,7 +52,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Searches, or continues a search; writes and prints the results. Returns the exit code."""
+    """Runs or continues a search, then writes and prints the results. Returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
     options = parse(words)
     require_one_process("glass tune")
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         dataset.split_rows(split)
     choose_device(options.device)
     require_installed("optuna", "a search over settings")
-    from glass.studies.search import Search  # seconds of imports, after the mistakes
+    from glass.studies.search import Search  # takes seconds; mistakes are reported first
     from glass.studies.search_space import SearchPlan
     from glass.train.run import TrainingStopped
     from loaders.reading.open_shards import OpenShards
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser("tune", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--output", type=Path, help="folder of the search (default runs/tune-PRESET)")
@@ -124,7 +124,7 @@ def parser() -> CommandParser:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options of the command line."""
+    """The command-line options."""
     options = parser().parse_args(argv)
     options.output = options.output or Path("runs") / f"tune-{options.preset}"
     return options
@@ -134,8 +134,8 @@ def settings(options: argparse.Namespace) -> RunConfig:
     """Returns the preset's settings, changed by ``--set``, ``--epochs`` and ``--metric``. Raises ``InputError`` if the
     metric is unknown.
 
-    If there are several workers and the settings do not fix the number of threads, each worker uses an equal share of
-    the cores.
+    If there are several workers and the settings do not fix the thread count, each worker uses an equal share of the
+    cores.
     """
     if options.metric not in get_args(SelectBy):
         raise InputError(f"--metric {options.metric!r} is unknown: choose from {', '.join(get_args(SelectBy))}")
@@ -162,7 +162,7 @@ def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, 
 
 
 def summary(document: "Tuning") -> str:
-    """Returns text that states the number of trials in each state, and the best trial."""
+    """States how many trials are in each state, and which is best."""
     from glass.studies.search_records import best_trial
 
     states = document["states"]
@@ -179,8 +179,9 @@ def summary(document: "Tuning") -> str:
 
 
 def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> "Tuning":
-    """Starts ``--workers`` - 1 more processes of this command, and runs trials alongside them. When they have ended,
-    runs the trials that they left unfinished."""
+    """Starts ``--workers`` - 1 more processes with this command, and runs trials alongside them. When they have ended,
+    runs the trials they left unfinished.
+    """
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
         search.work(options.trials, _tell)
@@ -191,7 +192,7 @@ def _work_with_others(search: "Search", options: argparse.Namespace, words: list
         for other in others:
             if other.poll() is None:
                 other.terminate()
-    return search.run(options.trials, _tell)  # also the trials of a worker that died
+    return search.run(options.trials, _tell)  # including trials of workers that died
 
 
 def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
@@ -203,12 +204,12 @@ def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
 
 
 def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
-    """Returns the value of CUDA_VISIBLE_DEVICES that assigns one GPU to the worker with index ``number``. Returns None
-    if there are fewer than two GPUs; the variable should then stay as it is.
+    """Returns the CUDA_VISIBLE_DEVICES value that assigns one GPU to the worker with index ``number``. Returns None if
+    there are fewer than two GPUs; the variable should then stay as it is.
 
-    ``count`` is the number of GPUs that CUDA finds. ``visible`` is the value of CUDA_VISIBLE_DEVICES in this process,
-    or None. The worker's GPU is one of those in ``visible``: a scheduler may have given this command only GPUs 4 and 5
-    of a machine, or may identify GPUs by name.
+    ``count`` is the number of GPUs that CUDA finds. ``visible`` is this process's CUDA_VISIBLE_DEVICES, or None. The
+    worker's GPU is one of those in ``visible``: a scheduler may have given this command only GPUs 4 and 5 of a machine,
+    or may identify GPUs by name.
     """
     if count < 2:
         return None

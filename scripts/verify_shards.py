@@ -27,7 +27,7 @@ EXIT_FINDINGS = 1
 
 
 def parser() -> CommandParser:
-    """The parser of the command line."""
+    """The command-line parser."""
     parser = script_parser(
         "verify_shards",
         description="Checks hashes, members, counts, pixels and entry points of a data set. "

@@ -15,7 +15,7 @@ IN_PILLOW = {
     "libavif": "avif",
     "zlib": "zlib",
 }
-"""Name of a library that is bundled with Pillow → name under which ``PIL.features`` reports its version."""
+"""Maps libraries bundled with Pillow to the names under which ``PIL.features`` reports their versions."""
 
 
 def version_lines() -> list[str]:

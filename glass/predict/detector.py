@@ -4,10 +4,10 @@
 >>> detector = Detector.from_pretrained("runs/first")
 >>> for verdict in detector.predict(["photo.jpg", "other.png"]): ...
 
-The windows of an image depend only on its pixels, so equal pixels always get the same score. The batch, the name and
-the form of the image do not matter: it may be a file of any format, bytes, a Pillow image or an array. ``glass
-evaluate`` gives the same score to an image with these pixels in a shard. The only exception is ``sampling="texture"``:
-this rule reads the bits of a JPEG, and draws windows uniformly if the image is not a JPEG.
+An image's windows depend only on its pixels, so equal pixels always get the same score, whatever the batch and the
+image's name and form (a file in any format, bytes, a Pillow image or an array). ``glass evaluate`` gives the same score
+if the pixels are in a shard. The only exception is ``sampling="texture"``, a rule that reads JPEG bits and draws
+windows uniformly from any other image.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,35 +51,35 @@ class Detector:
         return cls(TrainedModel.open(folder, device=device, calibrated=calibrated, name=str(path_or_hub_id)))
 
     def views(self, options: PredictOptions) -> ViewSettings:
-        """Returns the settings that determine what the model sees of an image.
+        """Returns the settings that decide what the model sees of an image.
 
-        Raises ``InputError`` if the model sees no crops and ``options`` set the number of crops, sampling, coverage or
-        draws.
+        Raises ``InputError`` if ``options`` set the number of crops, sampling, coverage or draws, but the model sees no
+        crops.
         """
         return self.trained.views(options.num_crops, options.sampling, options.coverage, options.draws)
 
     def calibration_for(self, options: PredictOptions) -> Calibration | None:
-        """The model's calibration if it was made for the views that ``options`` ask for; else None."""
+        """The model's calibration, or None if it was made for views other than those set by ``options``."""
         return self.trained.calibration_for(self.views(options))
 
     def predict(
         self, images: Sequence[Any], options: PredictOptions | None = None, **changes: Any
     ) -> list[ImageVerdict]:
-        """A verdict for each of ``images``: paths, bytes, Pillow images or (H, W, 3) uint8 arrays.
+        """Returns one verdict per image. ``images`` are paths, bytes, Pillow images or (H, W, 3) uint8 arrays.
 
         ``changes`` are fields of :class:`PredictOptions` that replace those of ``options``. An image that cannot be
         read gets a verdict whose ``reason`` is set. Equal pixels get equal verdicts, except with the sampling rule
-        ``texture``, which reads the bits of a JPEG and draws windows uniformly on any other image (Pillow image, array,
-        PNG). Raises ``TypeError`` if ``images`` is a single image instead of a list.
+        ``texture``, which reads JPEG bits and draws windows uniformly from any other image (Pillow image, array, PNG).
+        Raises ``TypeError`` if ``images`` is a single image instead of a list.
         """
         sources = sources_of(images)
         return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))
 
     def predict_iter(self, sources: Iterable[ImageSource], options: PredictOptions) -> Iterator[ImageVerdict]:
-        """Yields verdicts in the order of ``sources``; only a few images are in memory at a time.
+        """Yields one verdict per source, in the same order; only a few images are in memory at a time.
 
         Consecutive rows of one data set are read through the loader, unless ``options`` need whole images. The loader
-        decodes only the windows of an image where that is cheaper than decoding all of it.
+        decodes only an image's windows if that is cheaper than decoding the whole image.
         """
         self.views(options)
         for dataset, run in groupby(sources, lambda source: self._readable_by_rows(source, options)):
@@ -121,6 +121,6 @@ class Detector:
         return replace(verdict, data_notes=tuple(self.trained.data_notes(self.views(options))))
 
     def _loader_config(self, options: PredictOptions) -> LoaderConfig:
-        """The loader settings that evaluation uses, with the changes that ``options`` ask for."""
+        """The loader settings that evaluation uses, changed as ``options`` specify."""
         changes = {"num_threads": options.num_threads, "global_batch_size": options.batch_size}
         return self.trained.loader_config(self.views(options), changes)

@@ -1,4 +1,4 @@
-"""Prevents a prediction from replacing existing files if verdicts in them would be lost."""
+"""Stops a prediction from replacing existing files if verdicts in them would be lost."""
 
 import csv
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ _REMEDY = "give another name, or move the file away"
 def require_none_lost(
     json_file: Path | None, csv_file: Path | None, page: Path | None, head: PredictionHead, names: Iterable[str]
 ) -> None:
-    """Raises ``InputError`` if replacing the existing files would lose verdicts, or if one of these files is damaged.
+    """Raises ``InputError`` if replacing the existing files would lose verdicts, or if any of them is damaged.
 
     A verdict would be lost if its image is not among ``names``, or if it was made with a model, views or a calibration
     other than those in ``head``. (A CSV file does not name its model, so only its images are compared.) When the same

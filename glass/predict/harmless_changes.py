@@ -1,14 +1,14 @@
-"""Changes of an image that should not change a verdict.
+"""Changes to an image that should not change its verdict.
 
 An image is large here if each pixel of its global view is an average of at least ``AVERAGING`` × ``AVERAGING`` pixels.
-For a large image, saving and resizing are computed only for the windows that the model sees; their pixels are, bit for
-bit, those of the whole changed image. There are two exceptions: the image is saved as a whole if the sampling rule
-reads the JPEG, and resized as a whole if Pillow's result cannot be reproduced for a part.
+A large image is re-saved and resized only in the windows that the model sees; their pixels match the whole changed
+image bit for bit. There are two exceptions: the whole image is saved if the sampling rule reads the JPEG, and resized
+if Pillow's result cannot be reproduced for a part.
 
-A changed copy of a large image keeps the global view of the original, unless it was saved as a whole. The error is
-small. It was measured on 18 photographs of 5 megapixels, whose global views were eight times smaller. Saving as JPEG
-changed the view by 0.02 grey levels on average and by at most 5; resizing changed it by 0.06 on average and by at most
-1 (docs/LOG.md, 2026-11-29).
+A changed copy of a large image keeps the original's global view, unless the whole image was saved. The error is small:
+on 18 photographs of 5 megapixels, whose global views were eight times smaller, saving as JPEG changed the view by 0.02
+grey levels on average and by at most 5; resizing changed it by 0.06 on average and by at most 1 (docs/LOG.md,
+2026-11-29).
 """
 
 import io
@@ -29,27 +29,27 @@ __all__ = ["AVERAGING", "CHANGES", "ChangedImage", "harmless_changes"]
 Pixels = npt.NDArray[np.uint8]
 
 CHANGES = ("saved at JPEG 90", "resized to 0.9", "grid shifted")
-"""The names of the changes that :func:`harmless_changes` makes."""
+"""Names of the changes that :func:`harmless_changes` makes."""
 
 AVERAGING = 8
 
 SHIFT = (5, 3)
-"""Number of rows cut off at the top and of columns cut off at the left by ``grid shifted``. Neither is a multiple of a
-JPEG block's side or of a usual stride, so the image moves relative to all blocks and grids."""
+"""How many rows ``grid shifted`` cuts off at the top, and how many columns at the left. Neither is a multiple of the
+JPEG block size or of a usual stride, so the image moves relative to all blocks and grids."""
 
 _SMALLEST_CHANGED_SIDE = 16
 
 _LONGEST_JPEG_SIDE = 65_500
-"""Maximum side length, in pixels, of the JPEGs that libjpeg can write. PNG and TIFF files can have longer sides."""
+"""Longest side, in pixels, of a JPEG that libjpeg can write. PNG and TIFF images can be larger."""
 
 _MCU = 16
-"""Side length in pixels of an MCU, the square that is coded as a unit in a JPEG with halved chroma."""
+"""Side, in pixels, of an MCU: the square that a JPEG with halved chroma codes as a unit."""
 
 _CHROMA_REACH = 2
 """Maximum distance, in pixels, between a pixel and the chroma samples from which a decoder interpolates its chroma."""
 
 _SHARPEST = 5
-"""Minimum width, in pixels, of images in which libjpeg interpolates halved chroma. In narrower ones, it repeats the
+"""Minimum image width, in pixels, at which libjpeg interpolates halved chroma. In narrower images, it repeats the
 samples."""
 
 
@@ -59,19 +59,19 @@ class ChangedImage:
 
     image: SeenImage
     encoded: bytes | None = None
-    """The bytes of the JPEG, if the change saved the whole image as a JPEG; else None."""
+    """The JPEG's bytes if the whole image was saved as a JPEG; else None."""
 
 
 def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -> dict[str, ChangedImage]:
-    """Returns the changed copies of an image, by their names in ``CHANGES`` and in the same order.
+    """Returns the changed copies of an image, keyed by their names in ``CHANGES`` and in that order.
 
-    * The first is saved as a JPEG of quality 90. It is missing if the image is too large for a JPEG.
+    * The first is saved as a JPEG at quality 90. It is missing if the image is too large for a JPEG.
     * The second is resized to 0.9 times its width and height.
     * The third is shifted by cutting off rows at the top and columns at the left, unless the image is too small for
       that.
 
-    ``pixels`` is (H, W, 3), ``view`` is its global view (S, S, 3). With ``with_file``, the first copy is saved whole
-    instead of in windows, and includes the bytes of the JPEG.
+    ``pixels`` is (H, W, 3), and ``view`` is its global view (S, S, 3). If ``with_file`` is set, the first copy is saved
+    whole instead of in windows, and includes the JPEG's bytes.
     """
     height, width = pixels.shape[:2]
     smaller = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))
@@ -104,7 +104,7 @@ class _ChangedWindows:
     size: tuple[int, int]
     own_view: Pixels
     part: Callable[[int, int, int, int], Pixels]
-    """Computes the pixels of the changed image in the window (top, left, height, width)."""
+    """Takes (top, left, height, width); returns the changed image's pixels in this window."""
     whole: Pixels | None = field(default=None, repr=False)
     """All pixels of the changed image, once they have been computed."""
     _pixels_cut: int = 0
@@ -115,8 +115,9 @@ class _ChangedWindows:
         return self.own_view
 
     def crops(self, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
-        """See :class:`SeenImage`. As soon as the requested windows have more pixels in total than the image, the whole
-        image is computed once and kept."""
+        """See :class:`SeenImage`. If the requested windows have more pixels in total than the image, the whole image is
+        computed once and kept.
+        """
         height, width = self.size
         self._pixels_cut += int(np.prod(windows[:, 2:], axis=1).sum())
         if self.whole is None and self._pixels_cut > height * width:
@@ -137,7 +138,8 @@ def _jpeg(pixels: Pixels) -> bytes:
 
 
 def _part_of_jpeg(pixels: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
-    """The pixels that this window would have if the whole image ``pixels`` were saved as a JPEG and decoded.
+    """The pixels that this window of the image ``pixels`` would have if the whole image were saved as a JPEG and
+    decoded.
 
     Blocks are coded independently, so only the blocks around the window are saved.
     """

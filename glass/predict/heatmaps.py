@@ -1,7 +1,7 @@
 """Draws heat maps, which show where a detector looked in an image.
 
-Either the windows are tinted by their attention, or a dense attention map is laid over the whole image. Attention is
-shown relative to an equal share, which is 1 / (number of windows).
+Either the windows are tinted by their attention, or a dense attention map is laid over the whole image. Colours show
+attention relative to an equal share, which is 1 / (number of windows).
 """
 
 from pathlib import Path
@@ -36,8 +36,8 @@ DenseMap = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]
 """The result of :func:`dense_attention`: windows (n, 4) and their attention (n,)."""
 
 STEM_BYTES = 100
-"""The file name of a heat map includes at most this many bytes of the image's name. File systems limit the length of
-file names, some to only 143 bytes."""
+"""A heat map's file name includes at most this many bytes of the image's name. File systems limit the length of file
+names, some to only 143 bytes."""
 
 LONGEST_SIDE = 1600
 TINT = 0.45
@@ -48,17 +48,17 @@ CHUNK = 64
 
 RAMP_STEPS = 65
 OPACITIES = np.linspace(0, 190, RAMP_STEPS).astype(np.uint8)
-"""Opacity, 0 to 255, of each colour of the ramp in a dense map. The ramp runs from no attention to twice an equal
-share. All values are below 255, so that the image remains visible."""
+"""Opacity, 0 to 255, of each colour on a dense map's colour ramp, which runs from no attention to twice an equal share.
+All values are below 255, so that the image remains visible."""
 ATTENTION_SCALE = ("none", "an equal share", "twice and more")
 """Labels for the start, the middle and the end of the colour scale."""
 LEGEND_WIDTH, LEGEND_HEIGHT, MARGIN, LINE = 320, 48, 8, 17
-"""Dimensions of the legend in pixels: the width and the height of the colour scale with its labels, the margin, and the
-height of a line of text."""
+"""Legend dimensions in pixels: width and height of the colour scale including its labels, margin, and text line
+height."""
 
 
 def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVerdict, dense: "DenseMap | None") -> None:
-    """Writes a heat map of the image's windows into ``folder`` and, if ``dense`` is given, one of the dense map.
+    """Writes a heat map of the image's windows into ``folder``, and a dense one if ``dense`` is given.
 
     ``pixels`` is (H, W, 3), and ``dense`` is the result of :func:`dense_attention`. The file names consist of
     ``number``, which is the image's position in the prediction, and the image's own name. Raises ``OSError`` if writing
@@ -74,7 +74,7 @@ def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVer
 def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
     """Draws the image with its numbered windows and a legend below. The longer side is reduced to at most 1600 pixels.
 
-    Windows with little attention are pale, those with twice an equal share or more are red; for a model without
+    Windows with little attention are pale, and those with twice an equal share or more are red. If the model has no
     attention, all windows are blue. The legend explains the colours and states the verdict.
     """
     image, scale = _shrunken(pixels)
@@ -103,7 +103,7 @@ def dense_windows(height: int, width: int, crop_size: int) -> npt.NDArray[np.int
     """(n, 4) int32 windows (top, left, height, width) that cover the whole image; each overlaps the next by half.
 
     The last windows end at the image's edges. If this would take more than 1024 windows, they overlap less; on the
-    largest images, there are gaps between them.
+    largest images, they leave gaps.
     """
     stride = max(crop_size // 2, 1)
     while True:
@@ -146,12 +146,12 @@ def dense_attention(detector: "Detector", pixels: Pixels) -> DenseMap:
 def dense_overlay(
     windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64], shape: tuple[int, int], size: tuple[int, int]
 ) -> Image.Image:
-    """Renders the result of :func:`dense_attention` as an RGBA picture that can be laid over the image.
+    """Renders the result of :func:`dense_attention` as an RGBA overlay for the image.
 
-    ``shape`` is the image's (height, width), ``size`` is the picture's (width, height). The map is transparent where
-    there is no attention, and becomes more opaque as attention grows. Values are interpolated between the centres of
-    the windows. If each pixel showed the mean of the windows that contain it, the values would jump at the windows'
-    edges and make their grid visible.
+    ``shape`` is the image's (height, width), ``size`` is the overlay's (width, height). The map is transparent where
+    there is no attention, and becomes more opaque as attention grows. Values are interpolated between window centres.
+    If each pixel showed the mean of the windows that contain it, the values would jump at window edges and make the
+    grid visible.
     """
     tops, lefts = np.unique(windows[:, 0]), np.unique(windows[:, 1])
     values = attention.reshape(len(tops), len(lefts))
@@ -167,8 +167,7 @@ def dense_overlay(
 def draw_dense(
     pixels: Pixels, verdict: ImageVerdict, windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64]
 ) -> Image.Image:
-    """Draws the image with :func:`dense_overlay` laid over it, in the colours and with the legend of
-    :func:`draw_windows`."""
+    """Draws the image under its :func:`dense_overlay`, with the same colours and legend as :func:`draw_windows`."""
     image, _ = _shrunken(pixels)
     overlay = dense_overlay(windows, attention, pixels.shape[:2], image.size)
     return _with_legend(Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB"), verdict, OPACITIES)
@@ -183,8 +182,8 @@ def _ramp() -> npt.NDArray[np.uint8]:
 def _with_legend(image: Image.Image, verdict: ImageVerdict, opacities: npt.NDArray[np.uint8] | None) -> Image.Image:
     """Returns ``image`` with a legend below it: the colour scale and the verdict.
 
-    ``opacities`` is a uint8 array of shape (RAMP_STEPS,) with the opacity of each colour of the scale; if it is None,
-    the scale is left out.
+    ``opacities`` is a uint8 array of shape (RAMP_STEPS,): the opacity of each colour on the scale. If None, the scale
+    is left out.
     """
     top = image.height + MARGIN
     text_top = top if opacities is None else top + LEGEND_HEIGHT

@@ -1,4 +1,4 @@
-"""A model's scores of one image, and the verdict that follows from them."""
+"""A model's scores for one image, and the verdict based on them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,19 +16,19 @@ __all__ = ["ImageScores", "verdict_on"]
 
 @dataclass(frozen=True)
 class ImageScores:
-    """A model's scores of one image. A margin is logit(generated) - logit(real)."""
+    """A model's scores for one image. A margin is logit(generated) - logit(real)."""
 
     margins: npt.NDArray[np.float64]
-    """(K,) the margin for each of the K draws of windows."""
+    """(K,) margins, one per draw of windows."""
     windows: npt.NDArray[np.int32]
-    """(n, 4) windows of the first draw: top, left, height, width in source pixels. Empty windows are left out."""
+    """(n, 4) windows from the first draw: top, left, height, width in source pixels. Empty windows are left out."""
     attention: npt.NDArray[np.float32] | None
     """(n,) attention weights of these windows; None for a model without attention."""
     size: tuple[int, int]
     """(height, width) of the image in pixels."""
     content_id: int
     changes: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → margin of the changed image, averaged over the draws."""
+    """Maps each harmless change to the changed image's margin, averaged over the draws."""
 
 
 def verdict_on(
@@ -36,13 +36,13 @@ def verdict_on(
 ) -> ImageVerdict:
     """Returns the verdict on the image ``name``.
 
-    ``calibration`` must have been made for the views that were scored; if it is None, the verdict is based on the raw
-    score. ``learnt`` tells which images were used in the model's training; None means that this is unknown.
+    ``calibration`` must be for the views that were scored; if None, the verdict is based on the raw score. ``learnt``
+    tells which images were used in training; None means that this is unknown.
     """
     margin = float(np.mean(scores.margins))
     verdict = _word(margin, calibration)
     after = {change: _word(changed, calibration) for change, changed in scores.changes.items()}
-    # Empty if stability was not tested, or the image is too long for every change.
+    # Empty if stability was not tested, or if the image is too long for every change.
     unstable = any(word != verdict for word in after.values()) if after else None
     return ImageVerdict(
         name,

@@ -1,8 +1,8 @@
-"""The sources of images to predict on: files, bytes, decoded pixels, and members of tars.
+"""Image sources for a prediction: files, bytes, decoded pixels, and tar members.
 
-Each source is loaded once; any thread may load it. Loading returns the image's pixels and its identity, or raises
-``RejectedImage`` with the reason why the image cannot be read. The identity is the content id of the pixels, so it is
-the same whether the image comes from a file, from bytes or from a tar.
+Each source is loaded once, by any thread. Loading returns the image's pixels and identity, or raises ``RejectedImage``
+with the reason why it cannot be read. The identity is the pixels' content id, so it is the same whether the image comes
+from a file, from bytes or from a tar.
 """
 
 import os
@@ -43,13 +43,13 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "Y
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A decoded image: its pixels (H, W, 3) uint8, and its content id, which determines the windows that are drawn."""
+    """A decoded image: its pixels (H, W, 3) uint8, and its content id, from which its windows are drawn."""
 
     pixels: npt.NDArray[np.uint8]
     content_id: int
     encoded: bytes | None = None
-    """Bytes of the image file, for sampling rules that read the bits of a JPEG. None if there is no file, and also if
-    the JPEG was re-encoded for its shard, because evaluation does not read the bits of re-encoded JPEGs."""
+    """The image file's bytes, for sampling rules that read JPEG bits. None if there is no file, or if the JPEG was
+    re-encoded for its shard, because evaluation does not read the bits of re-encoded JPEGs."""
 
 
 class ImageSource(Protocol):
@@ -70,7 +70,7 @@ def _identified(data: bytes) -> LoadedImage:
 
 @dataclass(frozen=True)
 class FileSource:
-    """An image file. Only a regular file is read, so that no pipe or device blocks a thread."""
+    """An image file. Only regular files are read, because a pipe or a device could block the thread."""
 
     path: Path
 
@@ -95,7 +95,7 @@ class BytesSource:
     data: bytes = field(repr=False)
 
     def read(self) -> bytes:
-        """The file's bytes, as they were given."""
+        """The bytes as given."""
         return self.data
 
     def load(self) -> LoadedImage:
@@ -107,9 +107,9 @@ class BytesSource:
 class PixelSource:
     """An image given as pixels: an (H, W, 3) uint8 array, or a Pillow image.
 
-    Its windows are the same as for an image file with these pixels, except with sampling rules that read the bits of a
-    JPEG (``loaders.windows.sampling.SamplingRule.reads_files``). A 16-bit colour file and a Pillow image of it may have
-    different pixels: this project rounds 16-bit values to 8 bits, whereas Pillow drops the low bytes.
+    Its windows are the same as for an image file with these pixels, except with sampling rules that read JPEG bits
+    (``loaders.windows.sampling.SamplingRule.reads_files``). Pixels may differ between a 16-bit colour file and the
+    Pillow image read from it: this project rounds 16-bit values to 8 bits, whereas Pillow drops the low bytes.
     """
 
     name: str
@@ -132,7 +132,7 @@ class PixelSource:
 def _opaque(image: Image.Image) -> Image.Image:
     """Returns ``image`` without Pillow's ``transparency`` entry, which declares one colour transparent.
 
-    Without the entry, no pixel is transparent: all keep their colours, as in images read from files (see
+    Without it, no pixel is transparent, and all keep their colours, as in images read from files (see
     ``shards.images.pixels.load_rgb``). The caller's image is not changed.
     """
     if "transparency" not in image.info:
@@ -146,10 +146,10 @@ def _opaque(image: Image.Image) -> Image.Image:
 class MemberSource:
     """An image inside a tar, located by its offset.
 
-    ``identity`` is the content id that a manifest gives for the image, or None. The windows are drawn from this id, as
-    in evaluation, even if another version of a decoder yields different pixels. ``converted`` means that the JPEG in
-    the tar was re-encoded, so its bits are not those of the source file. ``dataset`` and ``row`` locate the image in a
-    manifest, so that a loader can read only its windows.
+    ``identity`` is the image's content id in a manifest, or None. The windows are drawn from this id, as in evaluation,
+    even if another decoder version yields different pixels. ``converted`` means that the JPEG in the tar was
+    re-encoded, so its bits differ from the source file's. ``dataset`` and ``row`` locate the image in a manifest, so
+    that a loader can read only its windows.
     """
 
     tar: Path
@@ -161,10 +161,9 @@ class MemberSource:
     dataset: ShardDataset | None = field(default=None, repr=False)
     row: int = -1
     crc32: int | None = None
-    """CRC-32 of the member's bytes when they were written; None if it is not known."""
+    """CRC-32 of the member's bytes as written; None if unknown."""
     check: Callable[[bytes, npt.NDArray[np.uint8]], None] | None = None
-    """Called with the member's bytes and pixels; raises ``RejectedImage`` if they are not those that the build
-    wrote."""
+    """Takes the member's bytes and pixels; raises ``RejectedImage`` if they are not those that the build wrote."""
 
     @property
     def name(self) -> str:
@@ -172,7 +171,7 @@ class MemberSource:
         return f"{where}/{self.member}"
 
     def read(self) -> bytes:
-        """The bytes of the member. Raises ``RejectedImage`` if it is too large, unreadable, or fails its checksum."""
+        """The member's bytes. Raises ``RejectedImage`` if it is too large, unreadable, or fails its checksum."""
         if self.length > (most := limit("MAX_IMAGE_BYTES")):
             detail = f"{self.length:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
             raise RejectedImage("too_large", detail)
@@ -205,13 +204,12 @@ class MemberSource:
 
 @dataclass(frozen=True)
 class UnreadableSource:
-    """A source for something that the user named but that yields no image, such as a damaged tar or an inaccessible
-    folder."""
+    """Something the user named that does not yield an image, such as a damaged tar or an inaccessible folder."""
 
     path: Path
     detail: str
     member: str = ""
-    """Name of the member, if the image is in a tar."""
+    """The member's name, if the image is in a tar."""
 
     @property
     def name(self) -> str:
@@ -224,10 +222,10 @@ class UnreadableSource:
 
 
 def sources_of(images: Sequence[Any]) -> list[ImageSource]:
-    """Returns one source for each of ``images``.
+    """Returns one source per image.
 
-    Raises ``TypeError`` if one of them is not an image, or if ``images`` is itself a single image: iterating over it
-    would yield letters, bytes or pixel rows.
+    Raises ``TypeError`` if any of ``images`` is not an image, or if ``images`` is itself a single image, which would be
+    iterated over as letters, bytes or pixel rows.
     """
     single = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
     if isinstance(images, np.ndarray):

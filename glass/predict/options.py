@@ -11,7 +11,7 @@ __all__ = ["PredictOptions"]
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """The options of a prediction; None keeps the setting that the model was trained with."""
+    """The options of a prediction. None stands for the setting used in training."""
 
     num_crops: int | None = None
     sampling: str | None = None
@@ -19,13 +19,13 @@ class PredictOptions:
     """``sample``: a sample of windows, as in training. ``all``: a crop from every cell of the grid that tiles the
     image; in this mode, ``num_crops`` and ``sampling`` must not be set."""
     draws: int = 1
-    """Number of draws of windows per image. The score is computed from the mean of the draws' logits."""
+    """How many times windows are drawn per image. The score is computed from the mean logits over all draws."""
     stability: bool = True
-    """Whether to also score the copies of the image from ``glass.predict.harmless_changes``, with the same number of
-    draws. The verdict is unstable if it changes for any copy, even if only to ``uncertain``."""
+    """Whether to also score the image's copies from ``glass.predict.harmless_changes``, with the same number of draws.
+    A verdict is unstable if any copy gets another one, even ``uncertain``."""
     batch_size: int | None = None
-    """Number of model inputs per forward pass. Each draw of windows is one input, for the image itself and for each of
-    its changed copies. With ``coverage="all"``, inputs are always scored one at a time."""
+    """Number of model inputs per forward pass. Each draw of windows from an image or from one of its changed copies is
+    one input. With ``coverage="all"``, inputs are always scored one at a time."""
     num_threads: int = 2
     """Number of threads that read and decode images."""
 

@@ -1,5 +1,4 @@
-"""Defines the files that a prediction will write, and checks that they can be written and that no earlier verdicts
-would be lost."""
+"""Defines a prediction's output files, and checks that they can be written without losing earlier verdicts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ __all__ = ["Outputs"]
 
 @dataclass(frozen=True)
 class Outputs:
-    """The paths of the files and the folder that ``predict`` writes; None for each that was not requested."""
+    """Paths of the files and the folder that ``predict`` writes; None for those not requested."""
 
     json: Path | None
     csv: Path | None
@@ -26,21 +25,20 @@ class Outputs:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Command-line option → file, for the files that were requested."""
+        """Maps command-line options to the requested files."""
         given = {"--json": self.json, "--csv": self.csv, "--html": self.html}
         return {option: path for option, path in given.items() if path is not None}
 
     @property
     def names(self) -> list[str]:
-        """The paths of all requested outputs as the user typed them."""
+        """Paths of all requested outputs, as the user typed them."""
         return [str(path) for path in (*self.files.values(), self.heatmaps) if path is not None]
 
     def check(self) -> None:
         """Checks all outputs before any image is scored, and creates the folder for heat maps.
 
-        Raises ``InputError`` if two outputs have the same path, if an output cannot be written, or if it exists but was
-        not written by ``predict``. Also raises it if another run has left a partial file for an output, or if the
-        folder for heat maps already exists and is not empty.
+        Raises ``InputError`` if two outputs have the same path; if an output cannot be written, exists but is not from
+        ``predict``, or has a partial file from another run; or if the folder for heat maps is not empty.
         """
         require_different(self.files)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}

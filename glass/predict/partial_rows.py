@@ -1,12 +1,12 @@
-"""Writes each verdict to disk immediately, so that the verdicts so far are not lost if a run is stopped.
+"""Writes each verdict to disk immediately, so that none is lost if a run is stopped.
 
-During a run, there is a ``FILE.partial`` beside each ``FILE`` that the run will write:
+During a run, each output ``FILE`` has a ``FILE.partial`` beside it:
 
-* For a table, it holds the rows so far.
-* For a JSON document, it is in JSON Lines format. The first line is the document without its images, and each further
-  line is an image.
-* For a page, it stays empty and only prevents another run from writing the same page. If the run is stopped, the page
-  with the verdicts so far is written to it.
+* For a table, it contains the rows so far.
+* For a JSON document, it is in JSON Lines format. The first line is the document without its images; each further line
+  is one image.
+* For a page, it stays empty and only keeps other runs from writing the same page. If the run is stopped, the page with
+  the verdicts so far is written to it.
 
 A run that finishes deletes its partial files.
 """
@@ -27,12 +27,12 @@ __all__ = ["PartialRows", "partial_path", "require_no_partial"]
 
 
 def partial_path(path: Path) -> Path:
-    """The path of the partial file that belongs to ``path``."""
+    """The path of the partial file for ``path``."""
     return path.with_name(f"{path.name}.partial")
 
 
 def require_no_partial(path: Path) -> None:
-    """Raises ``InputError`` if ``path`` has a partial file, because another run was stopped or is still running."""
+    """Raises ``InputError`` if ``path`` has a partial file, left by a stopped run or in use by a running one."""
     partial = partial_path(path)
     if partial.exists() or partial.is_symlink():
         raise InputError(
@@ -44,8 +44,8 @@ def require_no_partial(path: Path) -> None:
 class PartialRows:
     """Context manager that writes each verdict into the partial files immediately.
 
-    If no verdict was written, the partial files are deleted on exit. If any was written, the caller must delete them
-    once it has written the complete files. Raises ``OSError`` if a partial file cannot be written.
+    On exit, the partial files are deleted if they contain no verdicts. Otherwise, the caller must delete them once it
+    has written the complete files. Raises ``OSError`` if a partial file cannot be written.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class PartialRows:
         columns: Sequence[str] = CSV_COLUMNS,
         page: Path | None = None,
     ) -> None:
-        """``json_path``, ``csv_path`` and ``page`` are the files that the run will write when it is complete.
+        """``json_path``, ``csv_path`` and ``page`` are the files that the run writes at its end.
 
-        ``head`` is the JSON document without its images, ``columns`` are the columns of the table. The partial file of
+        ``head`` is the JSON document without its images, and ``columns`` are the table's columns. The partial file for
         ``page`` is created empty.
         """
         self._json_path, self._csv_path, self._head, self._columns = json_path, csv_path, head, columns
@@ -70,7 +70,7 @@ class PartialRows:
 
     @property
     def paths(self) -> list[Path]:
-        """The partial files that contain verdicts: those of the JSON document and the table, but not the page's."""
+        """The partial files with verdicts: those for the JSON document and the table, but not the one for the page."""
         return [partial_path(path) for path in (self._json_path, self._csv_path) if path]
 
     def add(self, verdict: ImageVerdict) -> None:

@@ -1,4 +1,4 @@
-"""Predictions as files: a JSON document, a CSV table, and the record inside an HTML page.
+"""Predictions in files: as a JSON document, as a CSV table, and as a record inside an HTML page.
 
 A file that this program did not write is never replaced.
 """
@@ -35,8 +35,8 @@ __all__ = [
 FORMAT, FORMAT_VERSION = "glass-predictions", 2  # in version 1, content ids were integers, computed from files' bytes
 _JSON_START = f'{{\n "format": "{FORMAT}"'
 _CSV_START = ",".join(CSV_COLUMNS[:4])
-"""The beginning of every CSV file that ``predict`` writes. All versions share these first columns, and newer versions
-append further ones."""
+"""How every CSV file that ``predict`` writes begins. All versions share these first columns; newer versions append
+others."""
 _PAGE_MARK = 'content="glass-hires predict"'
 _RECORD_START, _RECORD_END = '<script type="application/json" id="verdicts">', "</script>"
 
@@ -59,18 +59,18 @@ class PredictionViews(TypedDict):
 
 
 class PredictionHead(TypedDict):
-    """The fields that apply to all images in a file."""
+    """The part of a document that applies to all of its images."""
 
     model: PredictionModel
     views: PredictionViews
     calibrated: bool
     threshold: Number
-    """An image is called generated if its probability (or raw score, without a calibration) is at least this."""
+    """An image is called generated if its probability (its raw score if there is no calibration) is at least this."""
     real_below: Number
-    """An image is called real if its probability (or raw score, without a calibration) is less than this. Between this
-    and ``threshold``, the verdict is uncertain."""
+    """An image is called real if its probability (its raw score if there is no calibration) is less than this. From
+    here up to ``threshold``, the verdict is uncertain."""
     note: str
-    """Readable explanation of the scores and probabilities in the file."""
+    """Explains the scores and probabilities in the file to readers."""
     data_notes: list[Note]
     """Notes on the model's training and calibration data, to be shown to every reader of the verdicts; empty if there
     are none."""
@@ -82,14 +82,14 @@ class MadeBy(NamedTuple):
     weights_sha256: str
     views: dict[str, object]
     calibration: tuple[bool, float, float]
-    """(whether the model is calibrated, ``threshold``, ``real_below``), as in :class:`PredictionHead`."""
+    """(whether the model is calibrated, ``threshold``, ``real_below``); see :class:`PredictionHead`."""
 
 
 def made_by(head: Mapping[str, Any]) -> MadeBy:
-    """Returns what the verdicts in a file depend on: the model, the views and the calibration.
+    """Returns what a file's verdicts depend on: the model, its views and its calibration.
 
-    ``head`` is the head of a JSON document or the record of a page. Raises ``KeyError``, ``TypeError`` or
-    ``ValueError`` if it is not valid.
+    ``head`` is the head of a JSON document, or a page's record. Raises ``KeyError``, ``TypeError`` or ``ValueError`` if
+    it is not valid.
     """
     calibration = (bool(head["calibrated"]), float(head["threshold"]), float(head["real_below"]))
     return MadeBy(str(head["model"]["weights_sha256"]), dict(head["views"]), calibration)
@@ -119,7 +119,7 @@ def check_page_target(path: Path) -> None:
 
 
 def page_record(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> str:
-    """Returns an HTML element that records the images on a page and everything that their verdicts depend on.
+    """Returns an HTML element that records which images a page shows and what their verdicts depend on.
 
     :func:`read_page_record` reads it; browsers neither run nor show it.
     """
@@ -129,7 +129,7 @@ def page_record(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def read_page_record(path: Path) -> tuple[MadeBy, list[str]]:
-    """Reads the record of a page and returns (everything that its verdicts depend on, the paths of its images).
+    """Reads a page's record and returns (what its verdicts depend on, image paths).
 
     Raises ``OSError`` if the page cannot be read, and ``ValueError``, ``KeyError`` or ``TypeError`` if the record is
     missing or damaged.
@@ -146,7 +146,7 @@ def predictions(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> Predi
 
 
 def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> None:
-    """Writes the document of :func:`predictions`. Raises ``ValueError`` if a field has an invalid value."""
+    """Writes the document built by :func:`predictions`. Raises ``ValueError`` if a field has an invalid value."""
     write_text_atomic(path, document_text(predictions(head, verdicts), Predictions, indent=1, ascii_only=True))
 
 

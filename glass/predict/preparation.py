@@ -1,6 +1,6 @@
-"""Prepares an image as model inputs, called rows.
+"""Turns an image into model inputs, called rows.
 
-Windows are drawn one or more times from the image itself, and as often from each of its copies with a harmless change
+Windows are drawn one or more times from the image itself, and as many times from each harmlessly changed copy
 (``glass.predict.harmless_changes``). Each draw gives one row: the global view and the crops at the drawn windows.
 """
 
@@ -27,8 +27,9 @@ __all__ = ["PreparedImage", "every_cell", "prepare"]
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """The model inputs (rows) prepared from one image: one per draw from the image itself, followed by those from each
-    changed copy, in the order of ``changes``."""
+    """The model inputs (rows) for one image: one row per draw from the image itself, then one per draw from each
+    changed copy, in the order of ``changes``.
+    """
 
     rows: list[ImageViews]
     changes: tuple[str, ...]
@@ -38,8 +39,8 @@ class PreparedImage:
 
 
 def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage | RejectedImage:
-    """Loads an image and prepares its model inputs, or returns the reason why it cannot be read. The decoded image is
-    not kept.
+    """Loads an image and prepares its model inputs, or returns the reason why it cannot be read. Does not keep the
+    decoded image.
 
     May be called from several threads concurrently. Raises ``MachineTrouble`` if memory runs out or a disk fails.
     """
@@ -74,7 +75,7 @@ def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions
 
 
 def every_cell(config: LoaderConfig, height: int, width: int) -> LoaderConfig:
-    """Returns ``config`` changed so that a crop is taken from every cell of the grid that tiles an image of this size.
+    """Returns ``config``, changed to take a crop from every cell of the grid that tiles an image of this size.
 
     A grid has 1 to 64 cells.
     """

@@ -1,5 +1,6 @@
-"""Scores the images in the given rows of a manifest. They are read through the loader, which decodes only the windows
-of an image if that is cheaper than decoding all of it."""
+"""Scores the images in given manifest rows. They are read through the loader, which decodes only an image's windows if
+that is cheaper than decoding the whole image.
+"""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,8 @@ __all__ = ["scores_of_rows"]
 logger = logging.getLogger(__name__)
 
 SCORED_BATCHES = 8
-"""Number of batches that are scored before the first of their verdicts is yielded, so that the program does not wait
-for the device after every batch."""
+"""How many batches are scored before their first verdict is yielded, so that the program does not wait for the device
+after every batch."""
 
 
 def scores_of_rows(
@@ -30,7 +31,7 @@ def scores_of_rows(
 ) -> Iterator[tuple[int, ImageScores]]:
     """Yields (position in ``rows``, scores) in ascending order of position; rows that could not be read are left out.
 
-    Ends early if a whole shard cannot be read, because the loader stops in that case.
+    Ends early if a whole shard cannot be read, because the loader then stops.
     """
     places = np.array(rows, np.int64)
     keys = dataset.table.column("sample_key").take(places).to_pylist()

@@ -1,4 +1,4 @@
-"""The claims that a file makes about its origin (see ``glass.claims``), read from the source of a prediction."""
+"""Reads a file's claims about its origin (see ``glass.claims``) from a prediction source."""
 
 from glass.claims.claim import Claim
 from glass.claims.read import read_claims
@@ -11,8 +11,9 @@ _CONVERTED = "nothing that could be read (the shard has a converted copy of the 
 
 
 def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...]:
-    """The claims of the file that ``source`` reads; empty for an image given as pixels. ``trust`` holds the
-    certificates of trusted authorities, as for ``read_claims``."""
+    """The claims of the source's file; empty for an image given as pixels. ``trust`` holds the certificates of trusted
+    authorities, as for ``read_claims``.
+    """
     if not isinstance(source, FileSource | BytesSource | MemberSource):
         return ()
     if isinstance(source, MemberSource) and _is_converted(source):
@@ -25,8 +26,9 @@ def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...
 
 
 def _is_converted(source: MemberSource) -> bool:
-    """Whether the bytes in the shard differ from those of the source file. If so, a signature made for the source file
-    does not match them."""
+    """Whether the shard's bytes differ from the source file's. If so, a signature made for the source file does not
+    match them.
+    """
     if source.dataset is None:
         return False
     # Reads one row. Converting the column to an array would, for each image, build one as long as the data set.

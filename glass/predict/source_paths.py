@@ -1,4 +1,4 @@
-"""Finds the images that a user names on the command line: files, folders, patterns, tars, lists on stdin."""
+"""Finds the images that a user names on the command line: as files, folders, patterns, tars or a list on stdin."""
 
 import glob
 import os
@@ -21,21 +21,19 @@ __all__ = ["FoundImages", "find_images", "row_sources"]
 
 @dataclass
 class FoundImages:
-    """The images that were found, in the order of the user's arguments. Images from one folder or pattern are sorted by
-    name."""
+    """The images found, in the order of the user's arguments. Images from one folder or pattern are sorted by name."""
 
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
-    """Number of files in folders and members of tars that were skipped, because they do not have the extension of an
-    image."""
+    """Number of files in folders and tars that were skipped because they lack an image extension."""
 
 
 def find_images(arguments: Iterable[str], lines: Iterable[bytes] = ()) -> FoundImages:
     """Finds the images that ``arguments`` name.
 
-    An argument is a file, a folder (searched with its subfolders), a pattern, a tar, a data set of shards, or ``-`` for
-    the paths in ``lines``, one per line. Raises ``InputError`` if an argument matches nothing, or if the only argument
-    is a damaged tar or data set. Other faults become sources that raise when they are loaded:
+    An argument is a file, a folder (searched recursively), a pattern, a tar, a sharded data set, or ``-`` for the paths
+    in ``lines``, one per line. Raises ``InputError`` if an argument matches nothing, or if the only argument is a
+    damaged tar or data set. Other faults become sources that raise when loaded:
 
     * a path in ``lines`` that does not exist;
     * a folder that cannot be listed;
@@ -106,9 +104,9 @@ def _add_folder(folder: Path, found: FoundImages) -> None:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether a file is a tar, judged by its name or its first bytes.
+    """Whether a file is a tar, judging by its name or its first bytes.
 
-    Raises ``InputError`` if it is another kind of archive, which must be unpacked first.
+    Raises ``InputError`` for any other kind of archive, which must be unpacked first.
     """
     suffix = path.suffix.lower()
     if not os.path.isfile(path) or suffix in FILE_SUFFIXES:
@@ -120,8 +118,7 @@ def _is_tar(path: Path) -> bool:
 
 
 def _add_tar(path: Path, found: FoundImages) -> None:
-    """Adds the images of a tar. If the tar is a shard of the data set in its folder, its images are looked up in the
-    manifest."""
+    """Adds the images in a tar. If the tar is a shard of the data set in its folder, uses the manifest."""
     dataset = _dataset_of(path)
     shard = None if dataset is None else next((shard for shard in dataset.info.shards if shard.name == path.name), None)
     if dataset is None or shard is None:
@@ -139,9 +136,9 @@ def _dataset_of(path: Path) -> ShardDataset | None:
 
 
 def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> list[ImageSource]:
-    """Returns all images of an indexed tar that was made elsewhere: those in the manifest (``rows``), then all others.
+    """Returns all images in an indexed tar that was made elsewhere: those in the manifest (``rows``), then all others.
 
-    The others are images that the index left out, for example because they have no label.
+    The index left out those others, for example because they have no label.
     """
     try:
         images = images_of_tar(path)
@@ -154,7 +151,7 @@ def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> l
 
 
 def row_sources(dataset: ShardDataset, rows: Iterable[int]) -> list[ImageSource]:
-    """The sources for the images in these ``rows`` of the manifest, in the given order."""
+    """The sources for the images in these manifest ``rows``, in the given order."""
     codes, shards = dataset.codes("shard")
     names = ("sample_key", "image_offset", "image_length", "content_id", "source_path", "stored_as", "image_crc32")
     columns = (dataset.column(name) for name in names)

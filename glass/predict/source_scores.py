@@ -1,5 +1,6 @@
-"""Scores images that are decoded whole: files, bytes, pixels, and rows of a manifest if the options require whole
-images."""
+"""Scores images that are decoded whole: files, bytes, pixels, and, if the options require whole images, manifest
+rows.
+"""
 
 import math
 from collections import deque
@@ -23,8 +24,8 @@ from shards.images.pixels import RejectedImage
 __all__ = ["score_covering_row", "scores_of_sources"]
 
 COVERING_STEP = 8
-"""With ``coverage="all"``, the number of crops of each model input is padded to a multiple of this, which limits the
-number of different input shapes."""
+"""With ``coverage="all"``, each model input's crop count is padded to a multiple of this, which limits the number of
+distinct input shapes."""
 
 Attention = npt.NDArray[np.float32] | None
 Scored = tuple[ImageSource, ImageScores | RejectedImage]
@@ -33,7 +34,7 @@ Scored = tuple[ImageSource, ImageScores | RejectedImage]
 def scores_of_sources(
     trained: TrainedModel, sources: Iterable[ImageSource], config: LoaderConfig, options: PredictOptions
 ) -> Iterator[Scored]:
-    """Yields each source with its scores, or with the reason why it cannot be read, in the order of ``sources``.
+    """Yields each source, in order, with its scores or with the reason why it cannot be read.
 
     The images are processed in chunks that fill whole batches. While one chunk is scored, the next is decoded.
     """
@@ -94,11 +95,11 @@ def _scored_chunk(
 
 
 def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) -> list[tuple[float, Attention]]:
-    """Scores model inputs and returns (margin, attention weights (N,)) for each; the weights are None for a model
+    """Scores model inputs and returns (margin, attention weights) for each; the weights are (N,), or None for a model
     without attention.
 
-    Each of ``rows`` holds the views of one draw, and all must have the same number of crops. They are scored in batches
-    of ``size``, all of the same shape.
+    Each row holds the views from one draw, and all must have the same number N of crops. They are scored in batches of
+    ``size``, all with the same shape.
     """
     if not rows:
         return []
@@ -109,10 +110,10 @@ def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) ->
 
 
 def score_covering_row(trained: TrainedModel, row: ImageViews) -> tuple[float, Attention]:
-    """Scores one model input with any number of crops, for example from windows that cover the whole image.
+    """Scores one model input with any number N of crops, for example from windows that cover the whole image.
 
-    Returns (margin, attention weights (N,)); the weights are None for a model without attention. The input is a batch
-    of its own, so that the batch's shape depends only on this image.
+    Returns (margin, attention weights); the weights are (N,), or None for a model without attention. The input is
+    scored alone, so the batch shape depends only on this image.
     """
     count = len(row.crops)
     padded = -(-count // COVERING_STEP) * COVERING_STEP

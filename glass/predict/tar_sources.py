@@ -1,8 +1,7 @@
-"""Lists the images of one tar as sources to predict on: every member with an image's extension, in the order of the
-tar.
+"""Lists the images in one tar as prediction sources: every member with an image extension, in tar order.
 
-Unlike an index, a prediction needs no labels, so it does not matter how members form samples. If a sample has several
-images, each of them gets a verdict.
+A prediction, unlike an index, needs no labels, so it does not matter how members form samples. If a sample has several
+images, each gets a verdict.
 """
 
 import hashlib
@@ -32,15 +31,15 @@ class TarImages:
 
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
-    """Number of skipped files: those that neither have an image's extension nor share their key (the name without its
-    extension) with an image."""
+    """Number of skipped files: those that have no image extension and do not share their key (name without extension)
+    with an image."""
 
 
 def images_of_tar(path: Path) -> TarImages:
-    """Lists the images in the tar at ``path``, in its order: one source per member with an image's extension.
+    """Lists the images in the tar at ``path``, in tar order: one source per member with an image extension.
 
-    If such a member is not a regular file (but a link, for example), its source is an ``UnreadableSource``. If data
-    follow the end-of-archive marker, or if the marker is missing, one more ``UnreadableSource`` is appended. Raises
+    If such a member is not a regular file (a link, for example), its source is an ``UnreadableSource``. If the
+    end-of-archive marker is missing or followed by data, another ``UnreadableSource`` is appended. Raises
     ``InputError`` if the file is not a tar, is damaged or is cut off, and ``MachineTrouble`` if the disk fails.
     """
     images: list[TarMember | UnreadableSource] = []
@@ -86,7 +85,7 @@ def _source(path: Path, image: TarMember, facts: TarMember | None) -> MemberSour
 
 @dataclass(frozen=True)
 class _Written:
-    """The ``.json`` member beside an image. If ``glass build`` wrote it, it holds hashes of the image."""
+    """The ``.json`` member beside an image. If ``glass build`` wrote it, it contains the image's hashes."""
 
     tar: Path
     member: TarMember
@@ -94,8 +93,8 @@ class _Written:
     def check(self, data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
         """Raises ``RejectedImage`` if the image is not the one that ``glass build`` wrote.
 
-        Re-encoded JPEGs are not checked, because the ``.json`` member holds the SHA-256 of the source file rather than
-        that of the JPEG, and because the pixels depend on the version of the decoder.
+        Re-encoded JPEGs are not checked, because the ``.json`` member contains the source file's SHA-256 rather than
+        the JPEG's, and because the pixels depend on the decoder version.
         """
         facts = read_facts(self.tar, self.member)
         stored = facts.get("stored_as")
@@ -108,9 +107,9 @@ class _Written:
 
 
 def read_facts(tar: Path, member: TarMember) -> dict[str, Any]:
-    """Returns the content of a ``.json`` member that ``glass build`` wrote.
+    """Returns the contents of a ``.json`` member that ``glass build`` wrote.
 
-    Returns an empty dict if the member cannot be read or was written by another program.
+    Returns an empty dict if another program wrote the member or if it cannot be read.
     """
     if member.length > _MAX_JSON_BYTES:
         return {}

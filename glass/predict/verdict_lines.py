@@ -1,4 +1,4 @@
-"""Verdicts as text for a terminal: an explanation of the figures, a line for each image, and the totals."""
+"""Verdicts as text for the terminal: an explanation of the figures, one line per image, and the totals."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ __all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line
 WARNING = "WARNING: "
 
 LEARNT = {"train": "trained on this image", "valid": "its epoch was chosen on a set that contains this image"}
-"""Use of an image in the model's training (see ``ImageVerdict.learnt``) → remark on the image's verdict."""
+"""Maps how training used an image (see ``ImageVerdict.learnt``) to a remark on its verdict."""
 
 
 def heading(detector: Detector, options: PredictOptions) -> str:
@@ -37,8 +37,9 @@ def heading(detector: Detector, options: PredictOptions) -> str:
 
 
 def document_head(detector: Detector, options: PredictOptions, model: str) -> PredictionHead:
-    """Returns the fields that precede the images in the document of ``predict --json``. ``model`` is the model's path
-    as it should appear there."""
+    """Returns the fields that precede the images in the ``predict --json`` document. ``model`` is the model path to
+    state there.
+    """
     calibration, views = detector.calibration_for(options), detector.views(options)
     return {
         "model": {
@@ -61,7 +62,7 @@ def document_head(detector: Detector, options: PredictOptions, model: str) -> Pr
 
 
 def data_note_line(note: str) -> str:
-    """One of the model's ``data_notes`` as a line of text that begins with "Note on the data of this model"."""
+    """Formats one of the model's ``data_notes`` as a line that begins with "Note on the data of this model"."""
     return f"Note on the data of this model: {one_line(note)}"
 
 
@@ -69,7 +70,7 @@ def verdict_line(verdict: ImageVerdict) -> str:
     """Formats the line that ``glass predict`` prints for an image.
 
     The line gives the verdict, the probability or raw score, ``unstable`` if the verdict is unstable, the path,
-    remarks, and the file's claims. For an unreadable image, it gives the reason instead.
+    remarks, and the file's claims. If the image cannot be read, it gives the reason instead.
     """
     path = one_line(verdict.path)
     if verdict.reason is not None:
@@ -86,7 +87,7 @@ def verdict_line(verdict: ImageVerdict) -> str:
 
 
 def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """Text that states how many of the tested verdicts are unstable."""
+    """States how many of the tested verdicts are unstable."""
     tried = [verdict.unstable for verdict in verdicts if verdict.unstable is not None]
     if not tried:
         return "stability not tested"
@@ -96,8 +97,9 @@ def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """Returns a line that states how many of the images in ``verdicts`` were used to train the model or to choose its
-    epoch. Verdicts on such images say nothing about the model's performance on new ones."""
+    """States how many of the images were used to train the model or to choose its epoch. Verdicts on these images say
+    nothing about the model's performance on new ones.
+    """
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"

@@ -1,4 +1,4 @@
-"""The verdict on one image, as a record and as JSON and CSV rows."""
+"""The verdict on one image, as an object, a JSON record or a CSV row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ CSV_COLUMNS = (
 
 
 class WindowRecord(TypedDict):
-    """A window in source pixels, and its attention weight, which is null for a model without attention."""
+    """A window, in source pixels, and its attention weight, which is null if the model has no attention."""
 
     top: int
     left: int
@@ -42,8 +42,7 @@ class WindowRecord(TypedDict):
 
 
 class ImageRecord(TypedDict):
-    """The record of an image in ``predict --json``. If the image could not be read, only ``path`` and ``reason`` are
-    set."""
+    """An image's record in ``predict --json``. If the image could not be read, only ``path`` and ``reason`` are set."""
 
     path: str
     score: Number | None
@@ -53,22 +52,22 @@ class ImageRecord(TypedDict):
     verdict: str | None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None
-    """Whether any harmless change flips the verdict; null if this was not tested."""
+    """Whether any harmless change flips the verdict; null if not tested."""
     reason: str | None
     """Why there is no verdict; null if there is one."""
     width: int | None
-    """Width of the stored image in pixels, before any rotation that its metadata ask for."""
+    """Width of the stored image in pixels, before any rotation specified by its metadata."""
     height: int | None
     learnt: str | None
     """``train``: the model was trained on this image; ``valid``: the image was used to choose the model's epoch; "":
-    neither; null if this is not known."""
+    neither; null: unknown."""
     content_id: str | None
-    """The content id of the image, as 16 hexadecimal digits."""
+    """The image's content id, as 16 hexadecimal digits."""
     windows: list[WindowRecord]
     draw_scores: list[Number]
     change_scores: dict[str, Number]
     claims: NotRequired[list[Claim]]
-    """Claims of the file about its origin; absent if they were not requested."""
+    """The file's claims about its origin; absent if not requested."""
 
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -90,35 +89,35 @@ class ImageVerdict:
     verdict: str | None = None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None = None
-    """Whether any harmless change flips the verdict, even if only to ``uncertain``; None if this was not tested."""
+    """Whether any harmless change flips the verdict, even if only to ``uncertain``; None if not tested."""
     width: int | None = None
     height: int | None = None
     content_id: int | None = None
     learnt: str | None = None
     """``train``: the model was trained on this image; ``valid``: the image was used to choose the model's epoch; "":
-    neither; None if this is not known."""
+    neither; None: unknown."""
     windows: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 4), np.int32))
-    """(n, 4) int32 windows of the first draw: top, left, height, width in source pixels."""
+    """(n, 4) int32 windows from the first draw: top, left, height, width in source pixels."""
     attention: npt.NDArray[np.float32] | None = None
     """(n,) float32 attention weights of the windows; None for a model without attention."""
     draw_scores: tuple[float, ...] = ()
-    """The score of each draw of windows. ``score`` is computed from the mean of the draws' logits."""
+    """One score per draw of windows. ``score`` is computed from the mean logits over all draws."""
     change_scores: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the score of the changed image, from the same number of draws. The JPEG change is
-    missing if the image is too large to be saved as a JPEG."""
+    """Maps each harmless change to the changed image's score, from the same number of draws. The JPEG change is missing
+    if the image is too large for a JPEG."""
     change_verdicts: Mapping[str, str] = field(default_factory=dict)
-    """Name of a harmless change → the verdict on the changed image."""
+    """Maps each harmless change to the verdict on the changed image."""
     change_probabilities: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the calibrated probability of the changed image; empty if the model is not calibrated
-    for these views."""
+    """Maps each harmless change to the changed image's calibrated probability; empty if the model is not calibrated for
+    these views."""
     data_notes: tuple[str, ...] = ()
     """Notes on the model's training and calibration data, to be shown to every reader of the verdict."""
     claims: tuple[Claim, ...] | None = None
-    """Claims of the file about its origin; None if they were not requested. Scores do not depend on them."""
+    """The file's claims about its origin; None if not requested. Scores do not depend on them."""
 
 
 def json_row(verdict: ImageVerdict) -> ImageRecord:
-    """The record of a verdict for ``predict --json``, as plain values."""
+    """A verdict's record for ``predict --json``, as plain values."""
     attention = verdict.attention
     windows: list[WindowRecord] = [
         {
@@ -151,13 +150,14 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
 
 
 def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
-    """Returns the columns of ``predict --csv``. ``claims`` adds a column for the claims of the files, and
-    ``data_notes`` adds one for the notes on the model's data."""
+    """Returns the ``predict --csv`` columns. ``claims`` adds a column for the files' claims, and ``data_notes`` adds
+    one for the notes on the model's data.
+    """
     return (*CSV_COLUMNS, *(["claims"] if claims else []), *(["data_notes"] if data_notes else []))
 
 
 def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
-    """Returns a row of ``predict --csv``, in the order of ``columns``; a missing value is an empty field.
+    """Returns a ``predict --csv`` row with these ``columns``; missing values are empty fields.
 
     Text that a spreadsheet would treat as a formula is prefixed with an apostrophe.
     """

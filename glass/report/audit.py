@@ -1,5 +1,4 @@
-"""Renders the audit of a data set: as a page that shows pairs of duplicate pictures, and as a sentence for other
-reports."""
+"""Renders a data set's audit as a page with pairs of duplicate images, and as a sentence for other reports."""
 
 from collections.abc import Sequence
 
@@ -19,11 +18,11 @@ from shards.manifest.stored_views import StoredViews
 __all__ = ["MOST_PAIRS", "audit_sentence", "pair_pictures", "render_audit_html"]
 
 MOST_PAIRS = 40
-"""Maximum number of pairs shown, worst first."""
+"""At most this many pairs are shown, worst first."""
 LONGEST_SIDE = 192
 SHORTEST_SIDE = 24
 BUDGET_BYTES = 900_000
-"""Limit on the total size of all thumbnails in bytes, before base64 encoding adds a third."""
+"""Maximum total size of all thumbnails, in bytes, before base64 encoding adds a third."""
 
 _SENTENCES = {
     "serious": "Serious: results on this data set would be misleading.",
@@ -33,13 +32,14 @@ _SENTENCES = {
 
 
 def audit_sentence(document: AuditSummary) -> str:
-    """A sentence that states what the worst finding means for results on the data set."""
+    """States in one sentence what the worst finding means for results on the data set."""
     return _SENTENCES[document["severity"]]
 
 
 def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ()) -> str:
-    """Renders the page for a result of :func:`glass.auditing.audit.audit_dataset`. ``pictures`` are the pictures of its
-    duplicates, as returned by :func:`pair_pictures`."""
+    """Renders the page for a result of :func:`glass.auditing.audit.audit_dataset`. ``pictures`` shows its duplicates,
+    as returned by :func:`pair_pictures`.
+    """
     return render(
         "audit.html.j2",
         document=document,
@@ -50,7 +50,7 @@ def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ())
 
 
 def _below_guessing(document: Audit) -> str:
-    """Returns text that explains AUROCs below 0.5, or an empty string if no AUROC is clearly below 0.5."""
+    """Explains AUROCs below 0.5; returns an empty string if no AUROC is clearly below 0.5."""
     metadata = document["metadata"]
     if metadata is None:
         return ""
@@ -59,10 +59,10 @@ def _below_guessing(document: Audit) -> str:
 
 
 def pair_pictures(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[str, str]]:
-    """Returns, for each of the first ``MOST_PAIRS`` pairs, the data URIs of both pictures.
+    """Returns the data URIs of both images in each of the first ``MOST_PAIRS`` pairs.
 
-    The pictures are the stored global views, rescaled to the aspect ratios of the images. Raises ``InputError`` if a
-    shard cannot be read.
+    They show the stored global views, rescaled to the images' aspect ratios. Raises ``InputError`` if a shard cannot be
+    read.
     """
     pairs = duplicates.pairs[:MOST_PAIRS].tolist()
     widths, heights = dataset.column("width"), dataset.column("height")
@@ -75,7 +75,7 @@ def pair_pictures(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[s
 
 
 def _thumbnail(view: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Scales an image's global view (S, S, 3) uint8 to the aspect ratio of the ``width`` × ``height`` image.
+    """Scales the global view (S, S, 3) uint8 of a ``width`` × ``height`` image to that image's aspect ratio.
 
     Returns (h, w, 3) uint8. If the image is very elongated, the short side is at least ``SHORTEST_SIDE``.
     """

@@ -1,5 +1,4 @@
-"""Plots the results of a crop study against the number of crops: training cost, prediction quality and prediction
-cost."""
+"""Plots a crop study's results (training cost, prediction quality and prediction cost) against the number of crops."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +10,12 @@ __all__ = ["crop_svgs"]
 MIB = 2**20
 
 Series = Mapping[str, tuple[Sequence[float], tuple[float, float] | None]]
-"""Name of a series → (one value per number of crops, (intercept, slope) of the line fitted to these values). The fit is
-None if there is no line to draw."""
+"""Maps a series' name to (values, fit): one value per number of crops, and the fitted line's (intercept, slope). The
+fit is None if there is no line to draw."""
 
 
 def crop_svgs(document: CropStudy) -> dict[str, str]:
-    """Plots ``document``, the content of a ``crop_study.json``. Returns name → plot as inline SVG."""
+    """Plots ``document``, the contents of a ``crop_study.json``. Returns a dict that maps plot names to inline SVGs."""
     training, curve = document["training"], document["inference"]
     crops = [row["num_crops"] for row in training]
     memory: Series = {

@@ -1,4 +1,4 @@
-"""Builds the tables of crop studies and of the baselines, with every figure that was measured."""
+"""Builds the tables for crop studies and baselines, with every measured figure."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ Rows = list[list[str]]
 
 
 def training_table(study: CropStudy) -> tuple[list[str], Rows]:
-    """Returns (column headings, rows) of the table of training costs, with one row per number of crops."""
+    """Returns the training-cost table as (column headings, rows), with one row per number of crops."""
     memory = _memory_names(study["training"])
     head = [
         "crops",
@@ -53,7 +53,7 @@ def training_table(study: CropStudy) -> tuple[list[str], Rows]:
 
 
 def inference_table(study: CropStudy) -> tuple[list[str], Rows]:
-    """Returns (column headings, rows) of the table of prediction quality and cost, with one row per number of crops."""
+    """Returns the table of prediction quality and cost as (column headings, rows), with one row per number of crops."""
     found = study["inference"]["rows"]
     memory = _memory_names(found)
     head = ["crops", "accuracy", "95 % interval", "ECE", "latency of an image", "images/s", *memory.values()]
@@ -78,7 +78,7 @@ def not_fitting(study: CropStudy) -> list[str]:
 
 
 def fit_rows(document: StudyDocument) -> Rows:
-    """Returns the table rows for the lines fitted in all crop studies of ``document``."""
+    """Returns the table rows for the lines fitted in all crop studies in ``document``."""
     rows = []
     for name, study in document["crop_studies"].items():
         for what, fit in study["fits"].items():
@@ -97,7 +97,7 @@ def fit_rows(document: StudyDocument) -> Rows:
 
 
 def baseline_rows(document: StudyDocument) -> Rows:
-    """Returns the table rows for the memory and time needed to train each baseline."""
+    """Returns table rows with the memory and time needed to train each baseline."""
     rows = []
     for row in document["baseline_memory"]:
         memory = ", ".join(
@@ -117,7 +117,7 @@ def baseline_rows(document: StudyDocument) -> Rows:
 
 
 def interval(values: Sequence[float] | None, form: str, scale: float = 1.0) -> str:
-    """The text ``low to high``, with both ``values`` divided by ``scale`` and formatted by ``form``; a dash if None."""
+    """Formats an interval as ``low to high``, in units of ``scale`` and with format ``form``; a dash for None."""
     if values is None:
         return "–"
     return f"{values[0] / scale:{form}} to {values[1] / scale:{form}}"
@@ -128,6 +128,6 @@ def _three_digits_between(values: Sequence[float] | None, scale: float) -> str:
 
 
 def _memory_names(rows: Sequence[TrainingRow] | Sequence[InferenceRow]) -> dict[str, str]:
-    """Maps the name of each memory measurement to the heading of its column."""
+    """Maps the name of each memory measurement to its column heading."""
     names = rows[0]["memory"] if rows else ()
     return {name: f"{name.removesuffix('_bytes')} memory" for name in names}

@@ -1,7 +1,7 @@
-"""Builds the content of a report as data: summaries of the runs and their data set, and comparisons of the runs.
+"""Builds a report's contents as data: summaries of the runs and their data set, and comparisons between the runs.
 
 ``report.json`` (:func:`report_document`, declared in ``glass.report.document``) holds the following fields, and one
-entry per run under the name of the run:
+entry per run, under the run's name:
 
 ``format_version``  int, 1
 ``created``         ISO 8601, UTC
@@ -64,11 +64,11 @@ FORMAT_VERSION = 1
 def report_document(
     runs: Sequence[RunData], dataset: "ShardDataset", split: str, note: str | None = None
 ) -> dict[str, Any]:
-    """Returns the content of ``report.json``, described in this module's docstring. The first run is compared with each
-    of the others.
+    """Returns the contents of ``report.json``, described in this module's docstring. The first run is compared with
+    each of the others.
 
-    Raises ``InputError`` if a run has the same name as a field of the document or as another run, or if a run's files
-    hold invalid values.
+    Raises ``InputError`` if a run shares its name with a document field or another run, or if a run's files contain
+    invalid values.
     """
     audit = read_audit(Path(dataset.root))
     document: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _split_results(evaluation: Evaluation) -> SplitResults:
 
 
 def compare_runs(run: RunData, baseline: RunData) -> Comparison:
-    """Returns the AUROC of ``run`` minus that of ``baseline`` on the images that both scored, with its interval."""
+    """Returns the AUROC difference, ``run`` minus ``baseline``, on the images that both scored, with its interval."""
     ours = run.predictions
     places = pc.index_in(ours["sample_key"], baseline.predictions["sample_key"].combine_chunks())
     shared = pc.is_valid(places)
@@ -144,7 +144,7 @@ def compare_runs(run: RunData, baseline: RunData) -> Comparison:
 
 
 def training_summary(epochs: Sequence[EpochLine], kept_epoch: int | None) -> TrainingSummary:
-    """Summarises ``epochs``, the lines of ``metrics.jsonl``. ``kept_epoch`` is the epoch whose model was evaluated."""
+    """Summarises ``epochs``, the ``metrics.jsonl`` lines. ``kept_epoch`` is the epoch whose model was evaluated."""
     kept: Mapping[str, Any] = next((entry for entry in epochs if entry["epoch"] == kept_epoch), {})
     train_time_s = _total(epochs, "train_time_s")
     images, wait_s = _total(epochs, "train_images"), _total(epochs, "data_wait_s")
@@ -161,7 +161,7 @@ def training_summary(epochs: Sequence[EpochLine], kept_epoch: int | None) -> Tra
 
 
 def dataset_summary(dataset: "ShardDataset", split: str) -> DatasetSummary:
-    """The ``dataset`` entry of the document: counts, and properties of the evaluated files of each class."""
+    """The document's ``dataset`` entry: image counts, and properties of each class's evaluated files."""
     table = dataset.table.select(["label", "format", "width", "height"])
     evaluated = table.take(pa.array(dataset.split_rows(split)))
     return {
@@ -205,6 +205,6 @@ def _file_facts(table: pa.Table) -> FileFacts:
 
 
 def _total(entries: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """Sum of the value ``name`` over all entries; None if there are no entries, or if one of them lacks the value."""
+    """Sum of the entries' values for ``name``; None if there are no entries, or if any of them lacks the value."""
     values = [entry[name] for entry in entries if entry.get(name) is not None]
     return float(sum(values)) if values and len(values) == len(entries) else None

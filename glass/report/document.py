@@ -1,4 +1,4 @@
-"""Full typed schema of ``report.json``; ``glass.report.data`` explains the fields."""
+"""Typed schema of the whole ``report.json``; ``glass.report.data`` explains the fields."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -40,18 +40,18 @@ __all__ = [
 
 
 SplitClassCount = TypedDict("SplitClassCount", {"split": str, "class": str, "generator": str, "images": int})
-"""Number of images for one combination of split, class and generator."""
+"""Image count for one combination of split, class and generator."""
 
 
 class FileFacts(TypedDict):
-    """Formats and median size of one class's evaluated images."""
+    """File formats and median size of one class's evaluated images."""
 
     formats: dict[str, int]
     median_megapixels: Number | None
 
 
 class EvaluatedFacts(TypedDict):
-    """Formats and median size of the evaluated images, by class."""
+    """File formats and median size of the evaluated images, by class."""
 
     real: FileFacts
     generated: FileFacts
@@ -74,7 +74,7 @@ class Comparison(Difference):
 
 
 class Report(TypedDict):
-    """The fields of ``report.json``. In addition, it has a :class:`RunReport` under the name of each run."""
+    """The ``report.json`` fields. It also has a :class:`RunReport` under each run's name."""
 
     format_version: int
     created: str
@@ -86,7 +86,7 @@ class Report(TypedDict):
 
 
 class SplitResults(TypedDict):
-    """Everything in a run's evaluation except the metrics, which are stored next to these fields."""
+    """Everything in a run's evaluation except the metrics, which are stored beside these fields."""
 
     intervals: MetricIntervals
     confusion: Confusion
@@ -111,11 +111,11 @@ class TrainingSummary(TypedDict):
     valid_accuracy: Number | None
     valid_loss: Number | None
     time_s: Number | None
-    """Duration of training and validation over all epochs, in seconds."""
+    """Total training and validation time over all epochs, in seconds."""
     images_per_s: Number | None
     """Training throughput in images per second, excluding validation."""
     data_wait_share: Number | None
-    """Share of the training time that was spent waiting for the loader."""
+    """Share of training time spent waiting for the loader."""
 
 
 class FinishedTraining(TrainingSummary):
@@ -130,7 +130,7 @@ class _SummaryIntervals(TypedDict):
 
 
 class SummaryRowModel(TypedDict):
-    """One model's results in a row of the robustness table."""
+    """One model's results in a robustness table row."""
 
     auroc: Number | None
     tpr_at_fpr_1: Number | None
@@ -150,20 +150,21 @@ class SummaryRow(TypedDict):
 
 
 class RobustnessSummary(TypedDict):
-    """The figures that the robustness table shows."""
+    """The figures shown in the robustness table."""
 
     worst: dict[str, WorstRow]
     rows: list[SummaryRow]
 
 
 class RunReport(TypedDict):
-    """The entry for one run. It has one more field, whose name is that of the evaluated split: an object with the
-    metrics on that split and the fields of :class:`SplitResults`."""
+    """The entry for one run. It has one more field, named after the evaluated split: an object with the metrics on that
+    split and the :class:`SplitResults` fields.
+    """
 
     training: FinishedTraining
     model: MeasuredModel
     settings: dict[str, Any]
-    """Dotted name of a setting → its value, in the form that ``--set`` takes."""
+    """Maps dotted setting names to values, in the form that ``--set`` takes."""
     robustness: RobustnessSummary | None
     versions: dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Encodes pixels as data URIs, at the best quality that keeps a set of images within a size limit."""
+"""Encodes images as data URIs, at the best quality that keeps them within a total size limit."""
 
 import base64
 import io
@@ -23,11 +23,11 @@ def shrink(image: Pixels, longest_side: int) -> Pixels:
 
 
 def encoder(images: Sequence[Pixels], budget_bytes: int, *, lossless: bool) -> tuple[Callable[[Pixels], str], str]:
-    """Returns (function that converts pixels to a data URI, name of its format: "PNG" or, for example, "JPEG 88").
+    """Returns (function that turns pixels into a data URI, its format's name: "PNG" or, for example, "JPEG 88").
 
-    These formats are tried in order: PNG (only if ``lossless``), then JPEG of quality 95, 88, 78, 65, 40. The first
-    with which all ``images`` together take up at most ``budget_bytes`` (before base64 adds a third) is used. If there
-    is none, JPEG 40 is used.
+    The formats are tried in this order: PNG (only if ``lossless``), then JPEG at quality 95, 88, 78, 65 and 40. The
+    first in which ``images`` take up at most ``budget_bytes`` in total (before base64 adds a third) is used; if none is
+    small enough, JPEG 40 is used.
     """
     choices: list[dict[str, Any]] = [{"format": "PNG"}] if lossless else []
     choices += [{"format": "JPEG", "quality": q, "subsampling": 0} for q in (95, 88, 78, 65, 40)]

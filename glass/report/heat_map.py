@@ -1,7 +1,7 @@
-"""Draws the robustness table as a picture, with one row per perturbation and one column per generator.
+"""Draws the robustness table as an image, with one row per perturbation and one column per generator.
 
-Two metrics are shown for each model. Stored as a file, the picture is a PNG; in a page, it is an inline SVG whose text
-follows the page's colour scheme.
+It shows two metrics per model. As a file, it is a PNG; in a page, it is an inline SVG whose text follows the page's
+colour scheme.
 """
 
 import io
@@ -20,31 +20,32 @@ if TYPE_CHECKING:
 __all__ = ["heat_map_png", "heat_map_svg"]
 
 METRICS = (("auroc", "AUROC", 0.5), ("tpr_at_fpr_1", "detected at ≤ 1 % false alarms", 0.0))
-"""For each metric that is shown: (metric, its name for display, the value at which its colour scale begins)."""
+"""For each metric shown: (metric, display name, value at which the colour scale begins)."""
 
 ALL = "all"
 MAX_GENERATORS = 12
-"""Maximum number of generators with a column of their own. If there are more, those with the lowest AUROC in any row
-are shown."""
+"""Maximum number of generator columns. If there are more generators, those with the lowest AUROC in any row are
+shown."""
 
 BLACK_FROM = 0.475
-"""Position on the colour map cividis above which black text is more legible than white text. At this position, both
-have a contrast ratio of 4.5."""
+"""Position on the cividis colour map above which black text is more legible than white. At this position, both have a
+contrast ratio of 4.5."""
 CELL_WIDTH, CELL_HEIGHT = 1.0, 0.4  # inches
 LABEL_WIDTH = 2.2
 PIXELS_PER_INCH = 110
 
 
 def heat_map_png(document: Robustness) -> bytes:
-    """The robustness table as the bytes of a PNG, with a value and its 95 % interval in every cell."""
+    """Returns the robustness table as PNG bytes, with a value and its 95 % interval in every cell."""
     buffer = io.BytesIO()
     _figure(document).savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def heat_map_svg(document: Robustness) -> str:
-    """The robustness table as inline SVG, wide enough for its text to be legible; see
-    :func:`glass.report.plots.as_svg`."""
+    """Returns the robustness table as inline SVG, wide enough for legible text; see
+    :func:`glass.report.plots.as_svg`.
+    """
     figure = _figure(document, INK)
     width = round(figure.get_figwidth() * PIXELS_PER_INCH)
     title = "AUROC and detection at ≤ 1 % false alarms, for each change and generator"

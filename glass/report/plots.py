@@ -1,8 +1,8 @@
-"""Draws plots as inline SVG in the page's colours, which adapt to light and dark mode.
+"""Draws plots as inline SVGs in the page's colours, which adapt to light and dark mode.
 
-matplotlib does not support CSS variables. Text, grid lines and the curves of the runs are therefore drawn in
-placeholder colours that are used nowhere else, and these are replaced by ``var(--…)`` in the finished SVG. Text is
-stored as text, not as outlines.
+matplotlib does not support CSS variables. Text, grid lines and the runs' curves are therefore drawn in placeholder
+colours, used nowhere else, which are replaced with ``var(--…)`` in the finished SVG. Text is stored as text, not as
+outlines.
 """
 
 import io
@@ -41,7 +41,7 @@ DASHES: list[Any] = ["-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 2, 2))]
 
 
 def roc_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Returns two ROC plots (detection rate against false-alarm rate): one up to 10 % false alarms, one complete."""
+    """Returns two ROC plots (detection rate against false-alarm rate): one up to 10 % false alarms and one in full."""
     panels = []
     for title, limit in (("up to 10 % false alarms", 0.1), ("all thresholds", 1.0)):
         figure, axes = panel()
@@ -64,10 +64,10 @@ def roc_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Returns two plots: the reliability diagram, and the distribution of the scores.
+    """Returns two plots: the reliability diagram and the score distribution.
 
-    The reliability diagram shows the fraction of generated images against the score; a dot's area is proportional to
-    its number of images.
+    The reliability diagram plots the fraction of generated images against the score; a dot's area is proportional to
+    how many images it stands for.
     """
     words = sorted({score_word(run.evaluation.get("calibration")) for run in runs})
     given_as = f"{' or '.join(words)} given"
@@ -95,7 +95,7 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def training_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Returns two plots by epoch: loss (training solid, validation dotted), and validation AUROC."""
+    """Returns two plots over epochs: loss (training solid, validation dotted), and validation AUROC."""
     from matplotlib.ticker import MaxNLocator
 
     (left, loss), (right, auroc) = panel(), panel()
@@ -122,20 +122,21 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def _column(run: "RunData", name: str) -> list[float]:
-    """Returns the values of a metric, one per epoch. Missing values are NaN, which interrupts the line in the plot."""
+    """Returns a metric's values, one per epoch. Missing values are NaN, which leaves gaps in the plotted line."""
     values = [cast(float | None, entry.get(name)) for entry in run.epochs]
     return [np.nan if value is None else value for value in values]
 
 
 def run_style(number: int) -> dict[str, Any]:
-    """Returns the colour and dash pattern for the run at index ``number``. The dashes distinguish the runs for
-    colour-blind readers."""
+    """Returns the colour and dash pattern for the run at index ``number``. The dashes tell the runs apart for
+    colour-blind readers.
+    """
     return {"color": RUN_COLOURS[number % NUM_RUN_COLOURS], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.8}
 
 
 def panel(width: float = 4.6, height: float = 3.8) -> "tuple[Figure, Axes]":
     """Returns an empty figure of ``width`` × ``height`` inches, and its axes."""
-    # A Figure of its own, not pyplot's: no display, no global state.
+    # A bare Figure instead of pyplot's: needs no display and no global state.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -171,10 +172,9 @@ def _finish_legend(legend: Any) -> None:
 
 
 def as_svg(figure: "Figure", title: str, *, finish: bool = True) -> str:
-    """Returns the figure as inline SVG in the page's colours. ``title`` is the description that screen readers
-    announce.
+    """Returns the figure as inline SVG in the page's colours. Screen readers announce ``title``.
 
-    ``finish`` applies the style of axes, grids and legends that all plots share.
+    ``finish`` applies the plots' common style for axes, grids and legends.
     """
     import matplotlib
 

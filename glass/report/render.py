@@ -1,4 +1,4 @@
-"""Renders a report document as a page, one HTML file."""
+"""Renders a report document as a single-file HTML page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,8 +60,9 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
 
 
 def _data_sentences(document: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Returns the distinct sentences about the data of the runs. A sentence that does not apply to every run starts
-    with the names of the runs it applies to."""
+    """Returns the distinct sentences about the runs' data. A sentence that does not apply to every run starts with the
+    names of those it applies to.
+    """
     whose: dict[str, list[str]] = {}
     for name in names:
         for sentence in said.data_sentences(document[name]["model"], document["dataset"]):
@@ -70,7 +71,7 @@ def _data_sentences(document: Mapping[str, Any], names: Sequence[str]) -> list[s
 
 
 def _robustness(document: Robustness) -> dict[str, Any]:
-    """Returns one table per model, and the heat map of all models."""
+    """Returns one table per model, and one heat map for all models."""
     tables_of = {name: robustness_table(document, name) for name in document["models"]}
     return {"tables": tables_of, "heat_map": Markup(heat_map_svg(document))}
 

@@ -1,4 +1,4 @@
-"""Formats the table of ``glass.measure.robustness`` as text, for the terminal and for the reports of runs."""
+"""Formats the table from ``glass.measure.robustness`` as text, for the terminal and for reports."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ DIFFERENCE = "AUROC minus the first model's"
 
 
 def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
-    """The robustness table in ``run`` for the same weights and data as ``evaluation``; None if there is none.
+    """The robustness table in ``run`` measured with the same weights and data as ``evaluation``; None if there is none.
 
     Raises ``InputError`` if the file is damaged.
     """
@@ -32,7 +32,7 @@ def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
 
 
 def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[list[str]]]:
-    """Returns (column headings, rows) of the table for ``model``, with one row per perturbation."""
+    """Returns the table for ``model`` as (column headings, rows), with one row per perturbation."""
     several = len(document["models"]) > 1
     rows = []
     for row in document["rows"]:
@@ -51,7 +51,7 @@ def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[
 
 
 def robustness_summary(document: Robustness) -> RobustnessSummary:
-    """Returns the subset of the robustness table that is stored in ``report.json``."""
+    """Returns the part of the robustness table that is stored in ``report.json``."""
     return {
         "worst": document["worst"],
         "rows": [

@@ -1,4 +1,4 @@
-"""Reads everything that a report needs about one split from the folder of a run."""
+"""Reads everything that a report needs about one split from a run's folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,24 +26,25 @@ __all__ = ["RunData", "load_run"]
 
 @dataclass(frozen=True)
 class RunData:
-    """The data read from the files of one run."""
+    """The data read from one run's files."""
 
     name: str
-    """The name of the run in the report."""
+    """The run's name in the report."""
     folder: Path
     record: RunRecord
     epochs: list[EpochLine]
-    """The lines of ``metrics.jsonl``, sorted by epoch. If an epoch ran twice, only its last line is kept."""
+    """The ``metrics.jsonl`` lines, sorted by epoch. If an epoch ran twice, only its last line is kept."""
     evaluation: Evaluation
     predictions: pa.Table
-    """The predictions on the split, a table with ``glass.measure.predictions.PREDICTION_SCHEMA``."""
+    """The predictions on the split, in the schema ``glass.measure.predictions.PREDICTION_SCHEMA``."""
     robustness: Robustness | None = None
-    """The robustness table; None if there is none for the weights and data of ``evaluation``."""
+    """The robustness table; None if there is none for the weights and data used in ``evaluation``."""
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
-    """Reads the run in ``folder``. Raises ``InputError`` if a file is missing or damaged, if the evaluation was made on
-    another data set, or if the run was trained further afterwards."""
+    """Reads the run in ``folder``. Raises ``InputError`` if a file is missing or damaged, if the evaluation used
+    another data set, or if the run was trained further afterwards.
+    """
     digest = dataset_json_sha256(dataset.root)
     variant = found_of(folder, EVALUATION, split, digest)
     evaluation = read_evaluation(folder, split, variant)
@@ -67,7 +68,7 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
 def _require_these_weights(folder: Path, evaluation: Evaluation, split: str, dataset: "ShardDataset") -> None:
     """Raises ``InputError`` if the run was trained further after its evaluation.
 
-    The report would otherwise show results of weights that no longer exist.
+    Otherwise, the report would show results from weights that no longer exist.
     """
     weights = folder / "model/model.safetensors"
     if not weights.is_file():  # the user removed them; the results are still valid

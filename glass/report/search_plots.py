@@ -1,4 +1,4 @@
-"""Plots a search: its history, the importance of each setting, and the settings of its completed trials."""
+"""Plots a search: its history, the importance of each setting, and its completed trials' settings."""
 
 import math
 import re
@@ -25,11 +25,11 @@ PAPER_COLOURS = {
     "run-4": "#a3264f",
     "run-5": "#5d6b12",
 }
-"""CSS variable of the page → colour that replaces it in a separate SVG file."""
+"""Maps the page's CSS variables to the colours that replace them in separate SVG files."""
 
 
 def search_svgs(document: Tuning) -> dict[str, str]:
-    """Plots ``document``, the content of a ``tuning.json``. Returns name → plot as inline SVG.
+    """Plots ``document``, the contents of a ``tuning.json``. Returns a dict that maps plot names to inline SVGs.
 
     The plots are ``history``; ``importance``, if the importances are known; and ``parallel``, if at least one trial is
     complete.
@@ -79,9 +79,9 @@ def _importance(importance: Mapping[str, float]) -> str:
 
 
 def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Sequence[Mapping[str, Any]]) -> str:
-    """Plots each complete trial as a line across the axes of all settings. Better trials are darker.
+    """Plots each complete trial as a line across one axis per setting. Better trials are darker.
 
-    Each axis covers the values that were searched; ranges have a logarithmic scale, and options are equally spaced.
+    Each axis covers the values searched: ranges on a logarithmic scale, options equally spaced.
     """
     names = list(complete[0][1]["params"])
     dimensions = {dimension["name"]: dimension for dimension in space}
@@ -112,7 +112,7 @@ def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Seque
 
 
 UNITS = {"batch": "\n(images)", "num_crops": "\n(per image)", "dropout": "\n(rate)"}
-"""Setting → its unit on the axis label, for settings that have a unit."""
+"""Maps settings to the units on their axis labels; only those that have a unit."""
 
 
 def _unit(metric: str) -> str:
@@ -121,7 +121,7 @@ def _unit(metric: str) -> str:
 
 @dataclass(frozen=True)
 class _Scale:
-    """The vertical axis of one setting. ``height`` maps a value to its height on the axis, 0 … 1."""
+    """One setting's vertical axis. ``height`` maps a value to its height on the axis, 0 … 1."""
 
     height: Callable[[Any], float]
     marks: list[tuple[str, float]]
@@ -130,8 +130,7 @@ class _Scale:
 
 
 def _scale(dimension: Mapping[str, Any], values: Sequence[Any]) -> _Scale:
-    """Returns the axis for a ``dimension`` of the search space. If ``dimension`` is empty, the axis spans just
-    ``values``."""
+    """Returns the axis for a search-space ``dimension``. If ``dimension`` is empty, the axis spans only ``values``."""
     if "low" in dimension:
         low, high = math.log10(dimension["low"]), math.log10(dimension["high"])
         powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)

@@ -1,4 +1,4 @@
-"""Chooses the images shown in a report: a reproducible selection that includes mistakes."""
+"""Chooses the images for a report: a reproducible selection that includes mistakes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pick:
-    """A sample chosen for the gallery, and the reason for choosing it."""
+    """A sample chosen for the gallery, and why it was chosen."""
 
     row: int
-    """Row index of the sample in the predictions table."""
+    """The sample's row index in the predictions table."""
     reason: str
 
 
@@ -28,8 +28,8 @@ def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -
     """Picks at most MAX_CARDS distinct images.
 
     Up to four are picked from the real images and from each generator's images: the most confident mistake, the image
-    nearest to the threshold, the most confident correct verdict, and a typical image (of median confidence in its true
-    class). A verdict with a score between ``real_below`` and ``threshold`` is uncertain and is treated as neither
+    nearest to the threshold, the most confident correct verdict, and a typical image (with median confidence in its
+    true class). A verdict with a score between ``real_below`` and ``threshold`` is uncertain and counts as neither
     correct nor mistaken. If there are more picks than MAX_CARDS, mistakes are the last to be dropped.
     """
     probability, label = predictions["probability"].to_numpy(), predictions["label"].to_numpy()
@@ -37,7 +37,7 @@ def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -
     decided = flagged | (probability < real_below)
     right = decided & (flagged == (label == 1))
     mistaken = decided & ~right
-    # Towards the true class: 1 surely right, 0 surely wrong.
+    # Confidence in the true class: 1 is surely right, 0 surely wrong.
     support = np.where(label == 1, probability, 1 - probability)
 
     def by(key: npt.NDArray[Any], rows: Rows) -> Rows:
@@ -59,8 +59,9 @@ def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -
 
 
 def _kinds(predictions: pa.Table, label: npt.NDArray[Any]) -> list[Rows]:
-    """Returns one array of row indices for the real images, then one per generator, sorted by name. Empty arrays are
-    omitted."""
+    """Returns an array of row indices for the real images, then one for each generator's images, sorted by generator
+    name. Empty arrays are omitted.
+    """
     generator = predictions["generator"].to_numpy(zero_copy_only=False)
     kinds = [np.flatnonzero(label == 0)]
     for name in sorted(set(generator[label == 1])):

@@ -1,4 +1,4 @@
-"""Sentences about the results in a report, the same on the page and in the terminal."""
+"""Sentences about the results in a report, for both the page and the terminal."""
 
 from collections.abc import Sequence
 
@@ -29,10 +29,10 @@ IN_SAMPLE_WARNING = (
 
 
 FEW_PER_POINT = 100
-"""With fewer real images than this, a single false alarm amounts to a rate of more than 1 %, which is too coarse for
-the left ROC plot."""
+"""With fewer real images than this, a single false alarm is a rate above 1 %, which is too coarse for the left ROC
+plot."""
 FEW_PER_BIN = 20
-"""With fewer images per bin than this, chance alone can move a point of the reliability diagram by 0.2 or more."""
+"""With fewer images per bin than this, chance alone can move a point in the reliability diagram by 0.2 or more."""
 
 
 def few_for_roc(samples: Sequence[Samples]) -> str | None:
@@ -56,8 +56,9 @@ def few_for_reliability(samples: Sequence[Samples]) -> str | None:
 
 
 def score_word(calibration: AppliedCalibration | None) -> str:
-    """Returns what to call the scores of an evaluation with this ``calibration`` entry: ``raw score`` or
-    ``probability``."""
+    """Returns what to call the scores in an evaluation with this ``calibration`` entry: ``raw score`` or
+    ``probability``.
+    """
     return "raw score" if calibration is None else "probability"
 
 
@@ -66,17 +67,16 @@ _PROMISES = {
     "fewer than promised": "so false alarms are rarer than promised",
     "not kept": "so the promise is not kept",
 }
-"""Maps the outcome of comparing the false-alarm rate with the promised rate, as stated in a document, to its wording in
-the report. "kept" is worded as "may hold": it also covers measured rates that exceed the promised one by no more than
-chance can explain."""
+"""Maps a document's verdict on the promised false-alarm rate to its wording in the report. "kept" is worded as "may
+hold", because it includes measured rates that exceed the promised one by no more than chance can explain."""
 
 
 def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
-    """Returns sentences about the ``calibration`` entry of an evaluation.
+    """Returns sentences about an evaluation's ``calibration`` entry.
 
     One sentence compares the promised false-alarm rate with the measured one; another states how many images are
-    uncertain. If the calibration was made on the evaluated images, the only sentence is a warning. Without a
-    calibration, or in documents of earlier versions that lack these figures, there are no sentences.
+    uncertain. If the calibration was made on the evaluated images, the only sentence is a warning. There are none if
+    there is no calibration, or if the document is from an earlier version that lacks these figures.
     """
     if calibration is None:
         return []
@@ -127,8 +127,9 @@ def learnt_sentence(learnt: Overlap | None) -> str | None:
 
 
 def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
-    """Returns sentences with the notes of two data sets: the one that ``model`` was trained on, and ``dataset``, the
-    one on which it was measured."""
+    """Returns sentences with the notes on two data sets: the one that ``model`` was trained on, and ``dataset``, on
+    which it was measured.
+    """
     whose: dict[str, list[str]] = {}
     for note, what in ((model.get("data_note"), "learnt from"), (dataset.get("note"), "was measured on")):
         if note:
@@ -137,7 +138,7 @@ def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
 
 
 def comparison_sentence(comparison: Comparison) -> str:
-    """Returns a sentence stating which run has the higher AUROC, or that the images do not suffice to decide."""
+    """States which run has the higher AUROC, or that there are too few images to decide."""
     run, baseline = comparison["run"], comparison["baseline"]
     difference, interval = comparison["difference"], comparison["interval"]
     if difference is None or interval is None:

@@ -1,4 +1,4 @@
-"""A study's document as a page and as Markdown, and the tables that both contain."""
+"""Renders a study's document as a page and as Markdown, and builds the tables for both."""
 
 from collections.abc import Sequence
 
@@ -87,7 +87,7 @@ def study_html(document: StudyDocument) -> str:
 
 
 def study_markdown(document: StudyDocument) -> str:
-    """The tables of the page as Markdown, for a README or an issue."""
+    """Returns the page's tables as Markdown, for a README or an issue."""
     dataset, data_note = document["dataset"]["name"], document["dataset"].get("note")
     parts = [
         f"# GLASS against the resize-only baseline on {markdown_text(dataset)}",
@@ -117,7 +117,7 @@ def study_markdown(document: StudyDocument) -> str:
 
 
 def _audit_parts(audit: AuditSummary | None) -> list[str]:
-    """The findings of the data set's audit, as paragraphs of Markdown."""
+    """Returns the data set's audit findings as Markdown paragraphs."""
     if audit is None:
         return ["The data set has not been audited: run glass audit."]
     lines = [f"- {finding['severity']}: {markdown_text(finding['text'])}" for finding in audit["findings"]]
@@ -125,7 +125,7 @@ def _audit_parts(audit: AuditSummary | None) -> list[str]:
 
 
 def _crop_parts(document: StudyDocument) -> list[str]:
-    """The tables of each crop study, one for training and one for prediction, as paragraphs of Markdown."""
+    """Returns each crop study's tables, one for training and one for prediction, as Markdown paragraphs."""
     parts = []
     for name, study in document["crop_studies"].items():
         curve = study["inference"]

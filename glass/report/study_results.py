@@ -1,6 +1,6 @@
-"""Builds tables of a study's test results, averaged over the seeds.
+"""Builds tables with a study's test results, averaged over seeds.
 
-They show the detection rate at low false-alarm rates, results by generator, false alarms on subsets of the real images,
+They show detection rates at low false-alarm rates, results by generator, false alarms on subsets of the real images,
 and the effect of calibration.
 """
 
@@ -13,7 +13,7 @@ from glass.studies.study_documents import Comparison, StudyResult
 __all__ = ["Table", "result_tables", "result_title", "spread", "terms_phrase"]
 
 Table = tuple[str, str, Sequence[str], list[list[str]]]
-"""(title, explanation of the figures, column headings, rows)."""
+"""(title, explanation, column headings, rows)."""
 
 AT_FEW = ("tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10")
 AT_FEW_HEAD = tuple(f"detected at ≤ {limit} % false alarms" for limit in (1, 5, 10))
@@ -28,8 +28,9 @@ def result_title(row: StudyResult) -> str:
 
 def terms_phrase(row: StudyResult | Comparison) -> str:
     """Describes how extensively the settings were searched: ``tuned`` for GLASS; for a baseline, ``equal trials`` or
-    ``equal compute``, relative to the search for GLASS. If an equal-compute search stopped early, the text says at
-    which fraction of GLASS's compute. If there was no search for GLASS to compare with, the text says so."""
+    ``equal compute``, relative to the search for GLASS. The text also says if an equal-compute search stopped early,
+    and at what fraction of GLASS's compute, or if there was no GLASS search to compare with.
+    """
     share = row["compute_share"]
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]
@@ -46,7 +47,7 @@ def spread(summary: Summary) -> str:
 
 
 def result_tables(results: Sequence[StudyResult]) -> list[Table]:
-    """The tables for ``results``. Tables without rows are left out."""
+    """The tables for ``results``, without empty ones."""
     tables: list[Table] = [
         (
             "Detection at few false alarms",

@@ -1,4 +1,4 @@
-"""Formats the metrics in a report document as rows of text, for both the HTML page and the terminal."""
+"""Formats a report document's metrics as text rows, for both the HTML page and the terminal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,12 +46,11 @@ METRIC_ROWS = (
     ("mean_confidence_correct", "… if correct", "of correct verdicts; should be high"),
     ("mean_confidence_wrong", "… if wrong", "of wrong verdicts; should be low"),
 )
-"""For each metric: (metric, its name for display, how to read it)."""
+"""For each metric: (metric, display name, how to read it)."""
 
 
 NO_INTERVAL = "too few to tell"
-"""The text shown instead of an interval of zero width. Such an interval arises if all bootstrap draws agree, so it has
-no bounds to show."""
+"""Shown instead of a zero-width interval, which arises if all bootstrap draws agree."""
 
 
 class Cell(NamedTuple):
@@ -66,18 +65,18 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorRow:
-    """One row of the table of results by generator, as text."""
+    """A row of the per-generator results table, as text."""
 
     name: str
     images: str
     cells: tuple[Cell, ...]
-    """AUROC, AP, detection rates at ≤ 1 %, 5 % and 10 % false alarms, and at the threshold."""
+    """AUROC; AP; detection rates at ≤ 1 %, 5 % and 10 % false alarms; and the detection rate at the threshold."""
     kind: str
     """"generator", "summary" or "real"."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """``value`` as text with ``digits`` decimals; an en dash if it is None."""
+    """Formats ``value`` with ``digits`` decimals; None becomes an en dash."""
     return "–" if value is None else f"{value:z.{digits}f}"  # z: no -0.000
 
 
@@ -93,7 +92,7 @@ def three_digits(value: float) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Formats a fraction as a percentage: 0.034 becomes "3.4 %", and None an en dash."""
+    """Formats a fraction as a percentage: 0.034 becomes "3.4 %"; None becomes an en dash."""
     return "–" if value is None else f"{100 * value:z.1f} %"
 
 
@@ -111,12 +110,12 @@ def duration(seconds: float | None) -> str:
 def interval_text(
     value: float | None, interval: Sequence[float] | None, show: Callable[[float], str] = number, between: str = "–"
 ) -> str:
-    """Formats the ``interval`` of ``value``, with both ends formatted by ``show``; returns an empty string if there is
+    """Formats the ``interval`` around ``value``, using ``show`` for both ends; returns an empty string if there is
     none.
 
-    Each end has as many digits as the value, so rounding cannot put the value outside the interval. A percentile
-    interval from the bootstrap may exclude the value; such an interval is extended to include it. If all draws agree,
-    the text is ``NO_INTERVAL``.
+    Each end has as many digits as the value, so rounding cannot put the value outside the interval. If a bootstrap
+    percentile interval excludes the value, it is extended to include it. If all draws agree, the text is
+    ``NO_INTERVAL``.
     """
     if value is None or interval is None:
         return ""
@@ -127,13 +126,14 @@ def interval_text(
 
 
 def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
-    """A cell with ``value`` and ``interval``, both with three decimals; an en dash if the value is None."""
+    """A cell with ``value`` and ``interval`` to three decimals; an en dash if the value is None."""
     return Cell(number(value), interval_text(value, interval))
 
 
 def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
-    """Returns rows for the result of ``glass.measure.generators.per_generator``: one per generator, followed by their
-    mean, their minimum, and the real images."""
+    """Returns rows for a result of ``glass.measure.generators.per_generator``: one per generator, then their mean,
+    their minimum, and the real images.
+    """
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
         GeneratorRow(
@@ -152,8 +152,7 @@ def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
 
 
 def verdict_counts(results: SplitResults) -> tuple[list[str], list[list[str]]]:
-    """Returns (column headings except the first, rows) of a table of verdict counts; each row starts with the name of a
-    class.
+    """Returns a table of verdict counts as (column headings except the first, rows); each row starts with a class name.
 
     If the calibration has a band of doubt, there is also a column for the verdict ``uncertain``.
     """

@@ -1,4 +1,4 @@
-"""Renders the templates of all pages, using one Jinja2 environment that escapes all text from data."""
+"""Renders all page templates, in one Jinja2 environment that escapes all text from data."""
 
 from functools import cache, partial
 from pathlib import Path
@@ -15,11 +15,11 @@ __all__ = ["render"]
 
 
 def render(template: str, **values: Any) -> str:
-    """Renders ``template``, a file beside this module, with ``values`` and returns the page as text.
+    """Renders ``template``, the name of a file beside this module, with ``values`` and returns the page.
 
-    The page is one file that makes no external requests. Its only script, which is part of this package, sorts and
-    filters a table. Jinja2 escapes every text. Because file names are untrusted, characters that do not print (control
-    characters, direction marks) are shown as escape sequences.
+    The page is one file that makes no external requests. Its only script, from this package, sorts and filters a table.
+    Because file names are untrusted, unprintable characters (control characters, direction marks) are shown as escape
+    sequences.
     """
     return _environment().get_template(template).render(values)
 
@@ -48,8 +48,9 @@ def _environment() -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Returns the text to insert for ``{{ … }}`` in a template: printable characters only, except in this package's own
-    markup."""
+    """Returns the text inserted for ``{{ … }}`` in a template: printable characters only, except in this package's own
+    markup.
+    """
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value)
     return value

@@ -1,7 +1,7 @@
-"""The gallery: test images with the windows that the model saw, tinted by attention.
+"""Builds the gallery: test images with the windows that the model saw, tinted by attention.
 
-Each image is shown as a small JPEG with an SVG on top. The SVG's coordinates are source pixels, so windows are drawn at
-the right position at any size on the screen. Crops are cut from the fully decoded image, pixel for pixel.
+Each image is shown as a small JPEG with an SVG on top. The SVG's coordinates are source pixels, so windows appear in
+the right place at any display size. Crops are cut from the fully decoded image, unscaled.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +30,8 @@ __all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery", "dr
 DISPLAY_SIDE = 560
 IMAGE_BUDGET_BYTES = 900_000
 CROP_BUDGET_BYTES = 2_100_000
-"""Limit on the total size of all crops in bytes, before base64 adds a third. ``IMAGE_BUDGET_BYTES`` is the
-corresponding limit for all images. With the plots, the page stays below 5 MB."""
+"""Maximum total size of all crops, in bytes, before base64 adds a third. ``IMAGE_BUDGET_BYTES`` is the limit for all
+images. Together with the plots, the page stays below 5 MB."""
 
 NO_ATTENTION_COLOUR = "rgb(90, 160, 240)"
 
@@ -40,7 +40,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Window:
-    """One window in source pixels, as the page draws it."""
+    """One window, in source pixels, as drawn on the page."""
 
     number: int
     top: int
@@ -56,7 +56,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Card:
-    """One image of the gallery."""
+    """One image in the gallery."""
 
     source_path: str
     label: str
@@ -65,23 +65,23 @@ class Card:
     width: int
     height: int
     image: str
-    """Data URI of the image, scaled down for display."""
+    """The image, scaled down for display, as a data URI."""
     windows: list[Window]
-    """The windows, sorted by decreasing attention."""
+    """The windows, by decreasing attention."""
     verdicts: list[dict[str, Any]]
-    """One dict per run, with the keys ``run``, ``probability``, ``verdict``, and ``right`` (whether the verdict is
-    right; None if it is uncertain). If the run has no score for the image, the verdict is "not scored", and
-    ``probability`` and ``right`` are None."""
+    """One dict per run: ``run``, ``probability``, ``verdict``, and ``right`` (whether the verdict is right; None if it
+    is uncertain). If the run has no score for the image, the verdict is "not scored", and ``probability`` and ``right``
+    are None."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The cards of the gallery, and the run whose windows they show."""
+    """The gallery's cards, and the run whose windows they show."""
 
     run: str
     has_attention: bool
     crop_format: str
-    """How the crops are stored in the page, such as "PNG" or "JPEG 88"."""
+    """Format in which the page stores the crops, such as "PNG" or "JPEG 88"."""
     cards: list[Card]
 
 
@@ -93,15 +93,15 @@ class _Sample:
     width: int
     small: Pixels
     places: list[tuple[int, list[int]]]
-    """(index, [top, left, height, width]) for each window that the model used. The index is 1-based and refers to the
-    list of all windows of the image, including unused ones."""
+    """(number, [top, left, height, width]) for each window that the model used. Numbers start at 1 and also count the
+    image's unused windows."""
     crops: list[Pixels]
 
 
 def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery:
-    """Builds the gallery for the first run whose model has attention or, if there is none, for the first run.
+    """Builds the gallery for the first run whose model has attention, or for the first run if there is no such run.
 
-    This run determines which images and windows are shown; each image is shown with the verdicts of all runs. Raises
+    That run decides which images and windows are shown; each image is shown with the verdicts from all runs. Raises
     ``InputError`` if a shard cannot be read.
     """
     shown = next((run for run in runs if _has_attention(run)), runs[0])
@@ -129,8 +129,9 @@ def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery
 
 
 def attention_colour(weight: float, num_windows: int) -> str:
-    """Returns the colour for an attention weight, as ``rgb(…)``: pale yellow for 0, orange for an equal share (1 /
-    ``num_windows``), red for twice an equal share or more."""
+    """Returns an attention weight's colour as ``rgb(…)``: pale yellow for 0, orange for an equal share (1 /
+    ``num_windows``), red for twice an equal share or more.
+    """
     stops = np.array([(255, 237, 160), (253, 141, 60), (189, 0, 38)], float)
     place = min(weight * num_windows, 2.0)
     low = min(int(place), 1)
@@ -144,7 +145,7 @@ def _has_attention(run: "RunData") -> bool:
 
 
 def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
-    """Cuts the windows out of ``image``. Windows that the sampling rule left empty (without area) are skipped."""
+    """Cuts the windows out of ``image``. Empty windows (without area) are skipped."""
     places = [(n, w) for n, w in enumerate(row["crop_windows"], 1) if w[2] > 0 and w[3] > 0]
     crops = [image[t : t + h, left : left + w].copy() for _, (t, left, h, w) in places]
     height, width = image.shape[:2]
@@ -154,11 +155,10 @@ def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
 def drawn_windows(
     places: Sequence[tuple[int, Sequence[int]]], weights: Sequence[float] | None, crops: Sequence[str]
 ) -> list[Window]:
-    """Returns the windows of an image, sorted by decreasing attention.
+    """Returns an image's windows, by decreasing attention.
 
-    ``places`` holds (index, [top, left, height, width]) for each window. ``weights`` holds their attention weights, or
-    is None for a model without attention. ``crops`` holds the data URIs of their pixels, with an empty string for those
-    that are not shown.
+    ``places`` has (number, [top, left, height, width]) for each window. ``weights`` are the attention weights, or None
+    for a model without attention. ``crops`` are the pixels as data URIs, with empty strings for those not shown.
     """
     windows = []
     for place, (number, (top, left, height, width)) in enumerate(places):
@@ -188,16 +188,16 @@ def _label(row: dict[str, Any]) -> str:
 
 
 def _edges(run: "RunData") -> tuple[float, float]:
-    """Returns (threshold, probability below which the verdict is "real"). The two are equal if there is no band of
-    doubt."""
+    """Returns (threshold, probability below which the verdict is "real"); both are equal if there is no band of
+    doubt.
+    """
     threshold = run.evaluation["threshold"]["value"]
     calibration = run.evaluation.get("calibration")
     return threshold, threshold if calibration is None else calibration.get("real_below", threshold)
 
 
 def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pixels]:
-    """Yields the decoded pixels of each row's sample, one image at a time, because a single image may have 200
-    megapixels."""
+    """Yields each row's decoded image, one at a time, because a single image may have 200 megapixels."""
     table = dataset.table.select(["sample_key", "shard", "image_offset", "image_length"])
     keys = pa.array([row["sample_key"] for row in rows], pa.string())
     places = pc.index_in(keys, value_set=table["sample_key"].combine_chunks())

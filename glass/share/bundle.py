@@ -1,4 +1,4 @@
-"""Bundles a trained model for others in one folder: its files, its calibration and a model card."""
+"""Bundles a trained model for others in one folder, with its calibration and a model card."""
 
 import shutil
 from contextlib import suppress
@@ -15,15 +15,15 @@ from shards.files.documents import document_text
 __all__ = ["bundle_files", "write_bundle"]
 
 Part = str | bytes | Path
-"""The content of a file to write, or the path of a file to copy."""
+"""A file's contents, or the path of a file to copy."""
 
 
 def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool = False) -> dict[str, Part]:
-    """Collects the files to publish for the model in ``folder``: file name → content, or path of a file to copy.
+    """Collects the files to publish for the model in ``folder``. Returns a dict that maps file names to :data:`Part`.
 
-    The model card includes the findings of ``audit``, a file that ``glass audit --json`` wrote. If it is None, the
-    audit of the data set on which the run was trained is used, if there is one. ``with_learnt_ids`` adds the ids of the
-    images used in training. Paths of weights files are reduced to file names. Raises ``InputError`` if the model or the
+    The model card includes the findings in ``audit``, a file that ``glass audit --json`` wrote. If it is None, the
+    audit of the run's training data is used, if there is one. ``with_learnt_ids`` adds the ids of the images used in
+    training. Only the names of weights files are kept, without their folders. Raises ``InputError`` if the model or the
     audit is damaged, or if the ids are requested but missing. Nothing is written.
     """
     card = read_model_card(folder)
@@ -50,7 +50,7 @@ def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool 
 
 
 def write_bundle(to: Path, parts: dict[str, Part]) -> None:
-    """Writes ``parts`` into the folder ``to``. If writing fails, files that did not exist before are deleted again."""
+    """Writes ``parts`` into the folder ``to``. If writing fails, newly created files are deleted again."""
     made = not to.exists()
     new = [to / name for name in parts if not (to / name).exists()]
     try:

@@ -1,5 +1,6 @@
-"""The endpoint of ``glass demo`` for other programs. It responds to an uploaded file with the document of ``predict
---json``."""
+"""The ``glass demo`` endpoint for other programs. It responds to an uploaded file with the ``predict --json``
+document.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["ENDPOINT", "add_endpoint", "endpoint_answer"]
 
 ENDPOINT = "predict"
-"""Name of the endpoint. Client programs rely on it, and on the format of :func:`endpoint_answer`."""
+"""The endpoint's name. Client programs rely on it, and on the format that :func:`endpoint_answer` returns."""
 
 
 def endpoint_answer(detector: "Detector", upload: Path) -> str:
-    """The document of ``glass predict --json`` for the file at ``upload``, as text (``docs/schemas/predictions.json``).
+    """The ``glass predict --json`` document for the file at ``upload``, as text (``docs/schemas/predictions.json``).
 
     The document names the file and the model without their folders on the server. If the file cannot be read, the
     document has a ``reason`` instead of a verdict.
@@ -35,7 +36,7 @@ def endpoint_answer(detector: "Detector", upload: Path) -> str:
 
 
 def add_endpoint(detector: "Detector") -> None:
-    """Adds the endpoint to the Gradio page that is being built. It is not visible on the page."""
+    """Adds the endpoint, which is not visible, to the Gradio page that is being built."""
     import gradio
 
     def predict(image: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The page of ``glass demo``: the user drops an image and sees the page that ``glass predict --html`` writes for it.
+"""The ``glass demo`` page: the user drops an image and sees the page that ``glass predict --html`` writes for it.
 
 The upload is stored and read byte for byte, so its score is the same as in ``glass predict``.
 """
@@ -48,9 +48,9 @@ def look(detector: "Detector", facts: PageFacts, path: Path, dense: bool) -> str
 
 
 def answer(detector: "Detector", facts: PageFacts, upload: str | None, dense: bool) -> str:
-    """The HTML that Gradio shows for the file at ``upload``: the page that :func:`look` returns, in a frame.
+    """The HTML that Gradio shows for the file at ``upload``: the page from :func:`look`, in a frame.
 
-    The frame isolates the styles of the page and runs no script. Without an upload, the result is empty.
+    The frame isolates the page's styles and runs no scripts. Without an upload, the result is empty.
     """
     if not upload:
         return ""
@@ -59,9 +59,9 @@ def answer(detector: "Detector", facts: PageFacts, upload: str | None, dense: bo
 
 
 def facts_of(detector: "Detector", warnings: Sequence[str] = ()) -> PageFacts:
-    """Returns what the page shows about the model and the options.
+    """Returns what the page says about the model and the options.
 
-    ``warnings`` are warnings about the detector's decoders. Only the last part of the model's path is shown.
+    ``warnings`` are about the detector's decoders. Only the last part of the model's path is shown.
     """
     head = document_head(detector, OPTIONS, Path(detector.trained.name).name)
     return page_facts(detector, OPTIONS, head, warnings)

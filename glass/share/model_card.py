@@ -1,5 +1,4 @@
-"""Writes the model card, the ``README.md`` of an exported model: a description, its results, its calibration and its
-limits.
+"""Writes the model card, which is the ``README.md`` of an exported model: description, results, calibration and limits.
 
 All figures come from the files in the run's folder. The card states which results were not measured.
 """
@@ -45,11 +44,11 @@ _LIMITS = (
 
 
 def model_card(folder: Path, run: Path | None = None, audit: Path | None = None) -> str:
-    """Returns the model card of the model in ``folder``, as Markdown.
+    """Returns the card for the model in ``folder``, as Markdown.
 
     The results come from the evaluations in the folder ``run``. ``audit`` is a file that ``glass audit --json`` wrote.
-    If it is None, the audit of the data set that ``run`` was trained on is used, provided that the data set still
-    exists unchanged and was audited. Raises ``InputError`` if a file is damaged.
+    If it is None, the audit of the data set that ``run`` was trained on is used, provided that the data set was audited
+    and has not changed. Raises ``InputError`` if a file is damaged.
     """
     card = read_model_card(folder)
     settings = card["config"]
@@ -138,8 +137,8 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
 
 
 def _views(document: Evaluation) -> str:
-    """Returns a sentence about the crops of the evaluation: their number and how they were placed, both of which may
-    differ from training.
+    """Returns a sentence about the crops used in the evaluation: how many and how placed, both of which may differ from
+    training.
 
     Returns an empty string for a model without crops.
     """
@@ -160,7 +159,7 @@ def _data(run: Path | None, audit: Path | None) -> list[str]:
 
 
 def _finding(finding: FindingRecord) -> str:
-    """A finding as an item of a Markdown list. Its examples are left out, because they are paths on this machine."""
+    """Formats a finding as a Markdown list item. Its examples are left out, because they are paths on this machine."""
     line = f"- **{finding['severity']}**: {markdown_text(finding['text'])}"
     if interval := finding["interval"]:
         line += f" AUROC interval {_number(interval[0])} – {_number(interval[1])}."
@@ -170,7 +169,7 @@ def _finding(finding: FindingRecord) -> str:
 def _own_audit(run: Path | None) -> Audit | None:
     """The audit of the data set that ``run`` was trained on.
 
-    Returns None if the data set is not known, is no longer there, has changed since the training, or was not audited.
+    None if the data set is unknown, missing or not audited, or has changed since the training.
     """
     try:
         record = None if run is None else RunFolder(run).record()

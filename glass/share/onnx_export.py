@@ -38,8 +38,8 @@ class _LogitsOnly(nn.Module):
 def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: Any) -> None:
     """Writes ``model`` as ONNX to ``path``. The model must be on the CPU and in evaluation mode.
 
-    The metadata of the file hold the settings of the model's views, the label names, and the note on the training data,
-    all taken from ``card``. Raises ``InputError`` if the extra is not installed, or if torch cannot export a backbone.
+    The file's metadata contain the model's view settings, the label names, and the note on the training data, all taken
+    from ``card``. Raises ``InputError`` if the extra is not installed, or if torch cannot export a backbone.
     """
     try:
         import onnx
@@ -86,14 +86,14 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
 
 
 def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any) -> Any:
-    """Exports ``model`` and returns torch's program. Raises ``InputError`` if torch cannot export it.
+    """Exports ``model`` and returns torch's ONNX program. Raises ``InputError`` if torch cannot export it.
 
     Attention is exported as one operator. If torch cannot export this operator (as with MaxViT's windows in torch
     2.14), attention is exported as separate matrix products.
     """
     reason = ""
     for attention in (nullcontext(), _attention_in_parts(model)):
-        with warnings.catch_warnings(), attention:  # warnings about the exporter's own insides
+        with warnings.catch_warnings(), attention:  # warnings about the exporter's internals
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             try:

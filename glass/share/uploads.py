@@ -1,5 +1,6 @@
-"""Stores files uploaded to the ``glass demo`` page so that only the user who started the command can access them, and
-deletes them when they are older than :data:`KEPT_FOR_S` seconds."""
+"""Stores files uploaded to the ``glass demo`` page, accessible only to the user who started the command, and deletes
+them after :data:`KEPT_FOR_S` seconds.
+"""
 
 import os
 import tempfile
@@ -12,9 +13,9 @@ from typing import NoReturn
 __all__ = ["KEPT_FOR_S", "MAX_UPLOAD_BYTES", "delete_old", "fetch_nothing", "upload_folder"]
 
 MAX_UPLOAD_BYTES = 64 << 20
-"""Size limit, in bytes, of one uploaded file. A photograph of 100 megapixels takes about half of it."""
+"""Maximum size of an uploaded file, in bytes. A photograph of 100 megapixels takes about half of it."""
 KEPT_FOR_S = 15 * 60
-"""Seconds after which an upload and the pictures drawn from it are deleted."""
+"""Seconds after which an upload and the images drawn from it are deleted."""
 
 _PRIVATE = 0o077
 """The umask that makes new files accessible only to their owner."""
@@ -22,7 +23,7 @@ _PRIVATE = 0o077
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
-    """Context manager: creates a private folder for uploads and temporary files, and deletes it at the end.
+    """Context manager: creates a private folder for uploads and temporary files, and deletes it on exit.
 
     The folder has mode 700, and its files have mode 600. The context must be entered before Gradio is first imported,
     because Gradio reads ``GRADIO_TEMP_DIR`` on import.
@@ -47,7 +48,7 @@ def upload_folder() -> Iterator[Path]:
 def delete_old(folder: Path, now: float | None = None) -> int:
     """Deletes the files below ``folder`` that were last modified at least ``KEPT_FOR_S`` seconds before ``now``.
 
-    ``now`` is a time as returned by ``time.time``; None means the current time. Returns the number of deleted files.
+    ``now`` is a ``time.time`` value; None means the current time. Returns the number of deleted files.
     """
     deadline, deleted = (time.time() if now is None else now) - KEPT_FOR_S, 0
     for path in folder.rglob("*"):
@@ -59,12 +60,11 @@ def delete_old(folder: Path, now: float | None = None) -> int:
 
 
 def fetch_nothing() -> None:
-    """Prevents Gradio from fetching URLs at a caller's request.
+    """Stops Gradio from fetching URLs at a caller's request.
 
-    Without this, Gradio would fetch a URL sent in place of an uploaded file, without a size limit. It would also fetch
-    the URL in a request for ``/gradio_api/file=URL`` and return its content. In both cases, it uses the library
-    safehttpx, which this function disables. Callers can send the file itself instead. A test checks this with the
-    installed Gradio.
+    Gradio would otherwise fetch a URL sent in place of an uploaded file, without a size limit, and would fetch and
+    return the URL in a request for ``/gradio_api/file=URL``. In both cases, it uses the library safehttpx, which this
+    function disables. Callers can send the file itself instead. A test checks this with the installed Gradio.
     """
     import safehttpx
 

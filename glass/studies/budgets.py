@@ -1,4 +1,4 @@
-"""Defines budgets for the whole study: the paper's, and a tiny one for two CPU cores and the demo shards."""
+"""Defines two budgets for the whole study: the paper's, and a tiny one for the demo shards and two CPU cores."""
 
 from dataclasses import dataclass, replace
 
@@ -16,23 +16,22 @@ __all__ = ["BUDGETS", "Budget", "StudyModel"]
 
 @dataclass(frozen=True)
 class StudyModel:
-    """One of the six models: a preset with changed settings."""
+    """One of the six models: a preset with some settings changed."""
 
     name: str
     family: str
-    """The backbone's family. A GLASS model and its baseline belong to the same family."""
+    """The backbone family, which a GLASS model shares with its baseline."""
     preset: str
     overrides: tuple[str, ...] = ()
 
     def config(self) -> RunConfig:
-        """The settings of the model."""
+        """The model's settings."""
         return apply_overrides(load_preset(self.preset), self.overrides)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The size of a study: its models, and the numbers of trials, epochs, seeds and crops, which are the same for all
-    models."""
+    """A study's size: its models, and how many trials, epochs, seeds and crops each of them gets."""
 
     name: str
     models: tuple[StudyModel, ...]
@@ -46,17 +45,17 @@ class Budget:
     crop_epochs: int
     crop_steps: int | None = None
     hold_out: float = 0.05
-    """Fraction of the splits train and valid that final runs hold back to choose the epoch."""
+    """Fraction of the train and valid splits that final runs hold back to choose the epoch."""
     glass_search: tuple[str, ...] = ()
-    """Changes to the search space of GLASS models, in the form that ``--search`` takes."""
+    """Changes to the GLASS models' search space, in the form that ``--search`` takes."""
     single_view_search: tuple[str, ...] = ()
     max_trials: int = 1000
-    """Maximum number of trials for a baseline. Its search continues until it reaches this number or has used as much
-    compute as the search for GLASS."""
+    """Maximum number of trials for a baseline, whose search ends when it reaches this number or has used as much
+    compute as the GLASS search."""
     draws: int = 1000
     """Number of bootstrap repetitions for each interval."""
     any_global_size: bool = False
-    """Whether the size of global views is taken from the shards rather than from the preset."""
+    """Whether to take the global view size from the shards rather than from the preset."""
     note: str | None = None
     """A warning displayed at the top of the study's report."""
 
@@ -69,8 +68,9 @@ class Budget:
         return replace(config, loader=loader)
 
     def check(self, dataset: ShardDataset) -> None:
-        """Checks up front that every part of the study accepts ``dataset``, so that a mismatch does not surface only
-        after hours of searching. Raises ``InputError`` if any part would reject it."""
+        """Raises ``InputError`` if any part of the study would reject ``dataset``, which might otherwise only surface
+        after hours of searching.
+        """
         stored = dataset.info.global_size
         for model in self.models:
             config = self.config(model, dataset)
@@ -130,7 +130,7 @@ BUDGETS = {
         max_trials=12,
         draws=200,
         any_global_size=True,
-        # The study's learning rates suit pretrained weights; with them, a new network learns nothing. Two trials are
+        # The study's learning rates suit pretrained weights; an untrained network would learn nothing. Two trials are
         # too few to find better rates, so the ranges are narrow, around the rates of the tiny presets.
         glass_search=(
             "batch=8",

@@ -1,4 +1,4 @@
-"""Typed schema of ``crop_study.json``: cost and quality of training and prediction by number of crops."""
+"""Typed schema of ``crop_study.json``: what training and prediction cost and achieve with each number of crops."""
 
 from typing import Any, TypedDict
 
@@ -8,33 +8,34 @@ from shards.files.documents import Interval, Number
 __all__ = ["BaselineCost", "CropStudy", "Fit", "InferenceCurve", "InferenceRow", "NotFitting", "TrainingRow"]
 
 Memory = dict[str, Number]
-"""Name of a memory measurement → bytes. The document's ``memory_is`` explains what is measured."""
+"""Maps memory measurements to bytes. The document's ``memory_is`` explains what is measured."""
 
 
 class TrainingRow(TypedDict):
-    """Cost of training with a given number of crops per image. Times are in seconds and are those of the epoch with the
-    median duration. The first epoch is disregarded unless it is the only one."""
+    """Training cost with a given number of crops per image. Times are in seconds, from the epoch with the median
+    duration. The first epoch is ignored unless it is the only one.
+    """
 
     num_crops: int
     step_time_s: Number
-    """Mean duration of a step, including the time spent waiting for data."""
+    """Mean step duration, including time spent waiting for data."""
     epoch_time_s: Number
-    """Duration of training and validation."""
+    """Training and validation time."""
     data_wait_s: Number
     images_per_s: Number
     epochs: int
     steps_per_epoch: int
     accuracy: Number | None
-    """Highest validation accuracy of any epoch."""
+    """Highest validation accuracy over all epochs."""
     images_without_grid: int
-    """Number of images whose grid has fewer cells than there are crops. Under the paper's rule, the crops of such
-    images are placed uniformly at random."""
+    """Number of images whose grid has fewer cells than there are crops. Under the paper's rule, their crops are placed
+    uniformly at random."""
     memory: Memory
     """Memory used by one training step."""
 
 
 class InferenceRow(TypedDict):
-    """Quality and cost of prediction with a given number of crops per image."""
+    """Prediction quality and cost with a given number of crops per image."""
 
     num_crops: int
     images: int
@@ -42,18 +43,18 @@ class InferenceRow(TypedDict):
     metrics: dict[str, Number | None]
     intervals: dict[str, Interval]
     images_per_s: Number
-    """Throughput of loader and model combined, in images per second, when images are scored in batches."""
+    """Combined throughput of loader and model for batched prediction, in images per second."""
     latency_s: Number
-    """Median time that the model takes for a batch of one image, in seconds."""
+    """Median time, in seconds, that the model takes for a single image."""
     memory: Memory
-    """Memory used by prediction on one batch."""
+    """Memory used to predict on one batch."""
 
 
 class InferenceCurve(TypedDict):
-    """Measurements of prediction with a single trained model, one row per number of crops."""
+    """Prediction measurements for a single trained model, with one row per number of crops."""
 
     trained_with: int
-    """Number of crops with which the model was trained."""
+    """Number of crops that the model was trained with."""
     split: str
     rows: list[InferenceRow]
 
@@ -69,7 +70,7 @@ class Fit(TypedDict):
 
 
 class NotFitting(TypedDict):
-    """A number of crops for which training or prediction did not fit in memory."""
+    """A number of crops with which training or prediction did not fit in memory."""
 
     num_crops: int
     part: str
@@ -78,7 +79,7 @@ class NotFitting(TypedDict):
 
 
 class CropStudy(TypedDict):
-    """The content of ``crop_study.json``."""
+    """The contents of ``crop_study.json``."""
 
     format_version: int
     preset: str
@@ -91,19 +92,19 @@ class CropStudy(TypedDict):
     train_images: int
     training: list[TrainingRow]
     fits: dict[str, Fit]
-    """Name of a measured quantity → line fitted to it as a function of the number of crops."""
+    """Maps each measured quantity to the line fitted to it as a function of the number of crops."""
     inference: InferenceCurve
     did_not_fit: list[NotFitting]
 
 
 class BaselineCost(TypedDict):
-    """Cost of training a resize-only baseline."""
+    """Training cost of a resize-only baseline."""
 
     batch: int
     memory: Memory
     """Memory used by one training step."""
     step_time_s: Number | None
     epoch_time_s: Number | None
-    """Duration of an epoch with this batch size, on the same number of images as in the crop studies."""
+    """Epoch duration with this batch size, on as many images as in the crop studies."""
     why: str | None
     """Why the cost was not measured; null if it was."""

@@ -1,4 +1,4 @@
-"""Measures the accuracy, speed and memory of one trained model when it predicts with a given number of crops."""
+"""Measures one trained model's accuracy, speed and memory when it predicts with a given number of crops."""
 
 import statistics
 import time
@@ -26,8 +26,8 @@ LATENCY_ROUNDS = 15
 def inference_row(data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int) -> InferenceRow:
     """Measures the model in ``run`` with ``crops`` crops on the validation split.
 
-    Accuracy, latency and memory are all measured on the same device and in the same precision. Out-of-memory errors are
-    not caught.
+    Accuracy, latency and memory are measured on the same device and at the same precision. Out-of-memory errors are not
+    caught.
     """
     device = run_device()
     options = EvaluationOptions(device=device.type, num_crops=crops, draws=draws)
@@ -56,8 +56,7 @@ def _batch(data: OpenShards, trained: TrainedModel, split: str, crops: int) -> d
 
 
 def _latency(model: Any, batch: dict[str, Any]) -> float:
-    """Returns the median time in seconds that the model takes for one image of ``batch``, which must be on the model's
-    device."""
+    """Returns the model's median time, in seconds, for one image in ``batch``, which must be on the model's device."""
     one = [batch[name][:1] for name in ("global_view", "local_crops", "crop_mask")]
     times = []
     for _ in range(LATENCY_ROUNDS):

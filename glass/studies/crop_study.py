@@ -1,8 +1,9 @@
-"""Measures what each additional crop per image costs and gains, in training and in prediction with one trained model.
+"""Measures what each additional crop per image costs and gains, both in training and in prediction with one trained
+model.
 
-Training and prediction are measured for each number of crops N. Each N has a folder of its own, so an interrupted study
-can be resumed. Memory and time are fitted as linear functions of N, as in the reference study. Any N that does not fit
-in memory is recorded and skipped.
+Training and prediction are measured for each number of crops N. Each N has its own folder, so an interrupted study can
+be resumed. Memory and time are fitted as linear functions of N, as in the reference study. If an N does not fit in
+memory, this is recorded and the study continues with the next.
 """
 
 import math
@@ -35,27 +36,27 @@ Row = TypeVar("Row", TrainingRow, InferenceRow)
 
 @dataclass(frozen=True)
 class CropPlan:
-    """The settings of a crop study. ``config.epochs`` and ``config.loader.global_batch_size`` apply to every number of
-    crops."""
+    """A crop study's settings. ``config.epochs`` and ``config.loader.global_batch_size`` apply to every number of
+    crops.
+    """
 
     config: RunConfig
     crops: tuple[int, ...]
     steps: int | None = None
-    """Length of each training run in optimiser steps. If it is given, a run consists of a single epoch on as many
-    images as these steps use, so ``config.epochs`` must be 1. If it is None, a run trains on all images for
-    ``config.epochs`` epochs."""
+    """Length of each training run in optimiser steps. If given, each run is a single epoch on as many images as these
+    steps use, so ``config.epochs`` must be 1. If None, each run trains on all images for ``config.epochs`` epochs."""
     draws: int = 1000
-    """Number of bootstrap repetitions for the intervals of the inference curve."""
+    """Number of bootstrap repetitions for the inference curve's intervals."""
 
     def with_crops(self, crops: int) -> RunConfig:
         """The settings for training with ``crops`` crops."""
         return replace(self.config, loader=replace(self.config.loader, num_crops=crops))
 
     def curve_model(self, trained: Sequence[int]) -> int:
-        """Returns the number of crops with which the model for the inference curve was trained.
+        """Returns how many crops the model for the inference curve was trained with.
 
-        This is the number in ``config`` if it is in ``trained``, else the nearest one in ``trained`` (the smaller one
-        of two that are equally near).
+        This is the number in ``config`` if ``trained`` contains it, else the nearest in ``trained`` (the smaller if two
+        are equally near).
         """
         wanted = self.config.loader.num_crops
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
@@ -65,7 +66,7 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropS
     """Returns the document of the study in ``output`` if the study is finished, else None. Records the plan in
     ``output``.
 
-    Raises ``InputError`` if ``output`` holds another study, or if ``plan`` cannot be trained.
+    Raises ``InputError`` if ``output`` contains another study, or if ``plan`` cannot be trained.
     """
     if not (output / PLAN_FILE).exists():
         check_trainable(data.dataset, plan.config)
@@ -82,7 +83,7 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropS
 
 
 def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Report = lambda _: None) -> CropStudy:
-    """Measures each number of crops that has not been measured yet; writes ``crop_study.json`` and returns its content.
+    """Measures the numbers of crops not measured yet, writes ``crop_study.json`` and returns its contents.
 
     ``report`` is called with a line of text for each measurement. Raises ``TrainingStopped`` if a signal asked to stop.
     """
@@ -116,7 +117,7 @@ def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Repor
 
 
 class _Parts:
-    """Measures the rows of a study. ``did_not_fit`` lists the numbers of crops that do not fit in memory."""
+    """Measures a study's rows. ``did_not_fit`` lists the numbers of crops that do not fit in memory."""
 
     def __init__(self, data: OpenShards, plan: CropPlan, output: Path, report: Report) -> None:
         self.data, self.plan, self.output, self.report = data, plan, output, report
@@ -143,8 +144,9 @@ class _Parts:
         return rows
 
     def inference(self, trained: Sequence[int]) -> InferenceCurve:
-        """Measures the inference curve of one trained model. ``trained`` holds the numbers of crops for which a model
-        was trained."""
+        """Measures one trained model's inference curve. ``trained`` lists the numbers of crops with which models were
+        trained.
+        """
         plan, chosen = self.plan, self.plan.curve_model(trained)
 
         def measured(crops: int) -> InferenceRow:

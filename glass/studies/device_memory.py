@@ -1,5 +1,4 @@
-"""Measures the memory that a study's training steps and predictions use on the study's device, and recognises
-out-of-memory errors."""
+"""Measures the memory used by training steps and predictions, and recognises out-of-memory errors."""
 
 import gc
 from dataclasses import replace
@@ -32,8 +31,9 @@ def device_name() -> str:
 
 
 def meaning_of_counts() -> str:
-    """Returns a text that explains this module's memory figures. Their meaning differs between GPU and CPU; the text
-    describes the device in use."""
+    """Explains what this module's memory figures mean on the device in use; their meaning differs between GPU and
+    CPU.
+    """
     if _on_gpu():
         return "peak of CUDA's allocator"
     return (
@@ -43,8 +43,9 @@ def meaning_of_counts() -> str:
 
 
 def training_memory(config: RunConfig) -> Counts:
-    """Measures one training step of ``config`` on a batch of one micro-step. Returns the name of each figure →
-    bytes."""
+    """Measures one training step with ``config`` on a single micro-step. Returns a dict that maps figure names to
+    bytes.
+    """
     step = Step(replace(config, grad_accum_steps=1))
     if _on_gpu():
         return {"cuda_bytes": step.count_by_allocator()["peak_bytes"]}
@@ -53,9 +54,9 @@ def training_memory(config: RunConfig) -> Counts:
 
 
 def inference_memory(model: Any, batch: dict[str, Any]) -> Counts:
-    """Measures one forward pass of ``model`` on ``batch``. Returns the name of each figure → bytes.
+    """Measures one forward pass of ``model`` on ``batch``. Returns a dict that maps figure names to bytes.
 
-    The caller must set the precision and disable gradients, as for predictions.
+    The caller must set the precision and disable gradients, as for prediction.
     """
     views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
     if _on_gpu():
@@ -78,7 +79,7 @@ def why_it_does_not_fit(error: Exception) -> str | None:
 
 
 def free_memory() -> None:
-    """Releases the memory held by a step that failed for lack of memory, so that the next step can use it."""
+    """Frees the memory held by a step that ran out of memory, so that the next step can use it."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Typed schemas of ``final_runs.json`` and ``seeds.json``: tests of one model that was trained with several seeds."""
+"""Typed schemas of ``final_runs.json`` and ``seeds.json``: test results for one model, trained with several seeds."""
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -22,17 +22,17 @@ __all__ = [
 ]
 
 GENERATOR_METRICS = ("auroc", *FPR_LIMITS)
-"""The metrics that are recorded for each generator."""
+"""The metrics recorded for each generator."""
 
 
 class Summary(TypedDict):
-    """Summary of a value over seeds."""
+    """A value summarised over seeds."""
 
     mean: Number | None
     sd: Number | None
     """Standard deviation over the seeds, with n - 1 in the denominator."""
     interval: Interval
-    """95 % interval of the mean, by Student's t."""
+    """95 % interval for the mean, from Student's t."""
     seeds: int
     """Number of seeds for which the value is not null."""
 
@@ -88,14 +88,14 @@ class SeedRow(TypedDict):
 
     seed: int
     folder: str
-    """The seed's run folder, relative to the folder of the document."""
+    """The seed's run folder, relative to the document's folder."""
     best_epoch: int
     valid: Number | None
-    """Best-epoch value of the validation metric by which the epoch was chosen."""
+    """The best epoch's value of the validation metric by which it was chosen."""
     metrics: dict[str, Number | None]
     results: SeedResults
     train_time_s: Number
-    """Duration of all epochs, including validation."""
+    """Total duration of all epochs, including validation."""
 
 
 # -- all seeds -------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class SummarySlice(TypedDict):
 
 
 class QualitySummaries(TypedDict):
-    """Measures of how well probabilities match the labels, summarised over seeds."""
+    """How well probabilities match the labels, summarised over seeds."""
 
     ece: Summary
     nll: Summary
@@ -125,7 +125,8 @@ class CalibratedSeeds(TypedDict):
     false_positive_rate: Summary
     max_fpr: Number
     verdicts: dict[str, int]
-    """Outcome of the comparison with the promised false-alarm rate → number of seeds with this outcome."""
+    """Maps each outcome of the comparison with the promised false-alarm rate to the number of seeds with this
+    outcome."""
 
 
 class OverSeeds(TypedDict):
@@ -139,8 +140,7 @@ class OverSeeds(TypedDict):
 
 
 class HoldOut(TypedDict):
-    """The fraction of train+valid that is held back to choose the epoch, and the number of samples in each of the two
-    resulting parts."""
+    """The fraction of train+valid held back to choose the epoch, and the number of samples in each of the two parts."""
 
     share: Number
     learnt: int
@@ -148,7 +148,7 @@ class HoldOut(TypedDict):
 
 
 class FinalRuns(TypedDict):
-    """The content of ``final_runs.json``."""
+    """The contents of ``final_runs.json``."""
 
     format_version: int
     preset: str
@@ -159,16 +159,15 @@ class FinalRuns(TypedDict):
     split: str
     dataset: DatasetDigest
     config: dict[str, Any]
-    """The settings of the first seed."""
+    """The first seed's settings."""
     seeds: list[SeedRow]
     summary: dict[str, Summary]
-    """Metric → its summary over seeds."""
+    """Maps metrics to their summaries over seeds."""
     tests: OverSeeds
 
 
 class Seeds(TypedDict):
-    """The content of ``seeds.json``: the seeds of the runs in the folder. Later invocations must include all of
-    them."""
+    """The contents of ``seeds.json``: the seeds of the folder's runs, all of which later invocations must include."""
 
     format_version: int
     seeds: list[int]

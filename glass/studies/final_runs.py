@@ -1,9 +1,9 @@
-"""The study's protocol for final results: train a model with several seeds, and test each resulting model once on the
+"""The study's protocol for final results: trains a model with several seeds, and tests each resulting model once on the
 test split.
 
-The splits train and valid are merged, and 5 % of their samples are held back to choose the best epoch, whose model is
-then tested. Each seed has a folder of its own, so interrupted runs can be resumed, and finished seeds are not run
-again. Seeds may be added later, but none may be dropped, because results on selected seeds would be biased.
+The train and valid splits are merged, and 5 % of their samples are held back to choose the best epoch, whose model is
+then tested. Each seed has its own folder, so interrupted runs can be resumed, and finished seeds are not run again.
+Seeds may be added later, but none may be dropped, because results on selected seeds would be biased.
 """
 
 import copy
@@ -40,26 +40,26 @@ SEEDS = (100, 200, 300, 400, 500)
 TEST = "test"
 STUDY_FILE, SEEDS_FILE = "final_runs.json", "seeds.json"
 PER_SEED = frozenset({"seed", "loader.seed", "train_split", "valid_split"})
-"""Settings that the protocol sets for each seed, regardless of their values in the plan."""
+"""Settings that the protocol sets for each seed, whatever the plan says."""
 
 
 @dataclass(frozen=True)
 class FinalPlan:
-    """The settings to train with, and the seeds."""
+    """The training settings and the seeds."""
 
     config: RunConfig
-    """The settings of all seeds. ``config.epochs`` is the number of epochs for each seed."""
+    """The settings for all seeds. ``config.epochs`` is the number of epochs per seed."""
     seeds: tuple[int, ...] = SEEDS
     hold_out: float = 0.05
 
     def for_seed(self, seed: int) -> RunConfig:
-        """The settings of the run with ``seed``."""
+        """The run's settings for ``seed``."""
         loader = replace(self.config.loader, seed=seed)
         return replace(self.config, seed=seed, loader=loader, train_split=LEARNT, valid_split=HELD_BACK)
 
 
 def seed_folder(output: Path, seed: int) -> Path:
-    """The run folder of ``seed``."""
+    """The run folder for ``seed``."""
     return output / f"seed-{seed}"
 
 
@@ -67,7 +67,7 @@ def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
     """Whether every seed has been trained and tested, and ``final_runs.json`` has been written. Records the plan in
     ``output``.
 
-    Raises ``InputError`` if the plan cannot be trained, or if ``output`` holds runs with other settings, another
+    Raises ``InputError`` if the plan cannot be trained, or if ``output`` contains runs with other settings, another
     held-back fraction, or seeds that the plan lacks.
     """
     configs = {seed: plan.for_seed(seed) for seed in plan.seeds}  # unsuitable seeds raise here, before any is recorded
@@ -90,8 +90,7 @@ def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
 
 
 def _settle_seeds(seeds: Sequence[int], output: Path) -> None:
-    """Records the seeds before any of them is run. Raises ``InputError`` if a previously recorded seed is missing from
-    ``seeds``."""
+    """Records the seeds before the first run. Raises ``InputError`` if ``seeds`` lacks a previously recorded seed."""
     path = output / SEEDS_FILE
     before: list[int] = []
     if path.exists():
@@ -117,7 +116,7 @@ def _is_tested(config: RunConfig, folder: Path, digest: DatasetDigest) -> bool:
 def run_seeds(
     data: OpenShards, plan: FinalPlan, output: Path, report: Callable[[str], None] = lambda _: None
 ) -> FinalRuns:
-    """Trains and tests every seed that is not finished; writes ``final_runs.json`` and returns its content.
+    """Trains and tests every unfinished seed, writes ``final_runs.json`` and returns its contents.
 
     ``report`` is called with a line of text for each seed. Raises ``TrainingStopped`` if a signal asked to stop.
     """

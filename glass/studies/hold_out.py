@@ -1,4 +1,4 @@
-"""Holds back part of the training data for choosing the best epoch, deterministically and without splitting groups."""
+"""Holds back part of the training data to choose the best epoch, deterministically and without splitting groups."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ from shards.manifest.schema import TRAIN, VALID
 __all__ = ["HELD_BACK", "LEARNT", "HoldOut", "hold_back"]
 
 LEARNT, HELD_BACK = "final_train", "final_valid"
-"""Names of the two resulting splits: one to train on, one for choosing the epoch."""
+"""Names of the two resulting splits: one to train on, and one to choose the epoch."""
 SEED = 606
 
 
 @dataclass(frozen=True)
 class HoldOut:
-    """A data set with the splits ``LEARNT`` and ``HELD_BACK``, and the number of samples in each."""
+    """A data set with splits ``LEARNT`` and ``HELD_BACK``, and the number of samples in each."""
 
     dataset: ShardDataset
     learnt: int
@@ -29,10 +29,10 @@ class HoldOut:
 def hold_back(
     dataset: ShardDataset, splits: str = "train+valid", share: float = 0.05, remedy: str = "give another --hold-out"
 ) -> HoldOut:
-    """Splits the samples of ``splits`` into two new parts, holding back about ``share`` of each class.
+    """Divides the samples in ``splits`` into two new splits, holding back about ``share`` of each class.
 
     Groups are kept together, as in ``glass build``. The seed is fixed, so the result depends only on the samples and on
-    ``share``. Raises ``InputError`` if one of the parts would be empty; its message ends with ``remedy``.
+    ``share``. Raises ``InputError`` if either would be empty; the message ends with ``remedy``.
     """
     rows = dataset.split_rows(splits)
     columns = {name: dataset.column(name) for name in ("sha256", "label", "group")}

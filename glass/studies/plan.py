@@ -1,8 +1,7 @@
-"""Checks, before the first run of a study, that training with its settings is possible, and records the settings in the
-folder of the study.
+"""Checks, before a study's first run, that its settings can be trained, and records them in the study's folder.
 
-When a study is resumed after an interruption, its settings are compared with that record, so that results with
-different settings, data or devices are never mixed in one table.
+When an interrupted study is resumed, its settings are compared with this record, so that one table never mixes results
+from different settings, data or devices.
 """
 
 import json
@@ -27,17 +26,17 @@ FORMAT_VERSION = 1
 
 
 class Plan(TypedDict):
-    """The content of ``plan.json``: the kind and the settings of the study in a folder."""
+    """The contents of ``plan.json``: the kind and settings of the study in the same folder."""
 
     format_version: int
     study: str
-    """What kind of study it is, with its article: "a crop study", for example."""
+    """The kind of study, with an article: "a crop study", for example."""
     settings: dict[str, Any]
     """All settings that must not change when the study is resumed."""
 
 
 def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
-    """Raises ``InputError`` if the splits, the network or the weight files of ``config`` are not available.
+    """Raises ``InputError`` if the splits, the network or the weights files that ``config`` names are not available.
 
     Downloads nothing. Must be called before :func:`settle_plan`: once an untrainable plan has been recorded, its
     corrected settings would be rejected as belonging to another study.
@@ -50,11 +49,11 @@ def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
 
 
 def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
-    """Writes ``settings`` (nested plain values) to ``path`` or, if the file already exists, compares its content with
-    ``settings``.
+    """Writes ``settings`` (nested plain values) to ``path`` or, if the file already exists, compares them with its
+    contents.
 
-    Raises ``InputError`` naming the first difference. Also raises it if the file is damaged or cannot be written, or if
-    the folder holds other files but no plan.
+    Raises ``InputError``, naming the first difference, if they differ. Also raises it if the file is damaged or cannot
+    be written, or if the folder contains other files but no plan.
     """
     now: Plan = json.loads(json.dumps({"format_version": FORMAT_VERSION, "study": study, "settings": settings}))
     if not path.exists():

@@ -1,8 +1,8 @@
-"""Searches over settings: each trial trains a model, may be pruned early, and can be resumed after an interruption.
+"""Searches over settings. Each trial trains a model, may be pruned early, and can be resumed after an interruption.
 
-Each trial trains in its own folder with checkpoints, and reports each epoch to the storage. A search that was killed
-resumes its trial in the epoch in which it was interrupted, and produces the same result as an uninterrupted search. The
-shards stay open between trials.
+Each trial trains in its own folder with checkpoints, and reports each epoch to the storage. A killed search resumes its
+trial in the epoch where it was interrupted, and produces the same result as an uninterrupted search. The shards stay
+open between trials.
 """
 
 import gc
@@ -38,11 +38,11 @@ __all__ = ["Search"]
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 3
-"""The search ends with an error after this many consecutive trials have failed for reasons other than exhausted memory
-and divergence."""
+"""The search ends with an error after this many consecutive failed trials, not counting those that diverged or ran out
+of memory."""
 MAX_RESUMES = 3
-"""Maximum number of times in a row that a killed trial is resumed without having finished another epoch. A trial whose
-process is killed every time probably runs out of memory."""
+"""How many times in a row a killed trial is resumed without finishing another epoch. A trial whose process is killed
+every time probably runs out of memory."""
 
 
 class _Pruned(Exception):
@@ -50,14 +50,14 @@ class _Pruned(Exception):
 
 
 class Search:
-    """Runs the search that a plan describes, in one process. Several processes may work on the same search in the same
-    folder."""
+    """Runs a planned search in one process. Several processes may work on the same search in the same folder."""
 
     def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
         """Opens or creates the search in the folder ``output``. ``storage`` has the same meaning as in
         :class:`SearchStore`.
 
-        Raises ``InputError`` if the storage cannot be opened or holds another study, or if the plan cannot be trained.
+        Raises ``InputError`` if the storage cannot be opened or contains another study, or if the plan cannot be
+        trained.
         """
         if not (output / TRIALS).exists():
             check_trainable(data.dataset, plan.config)
@@ -81,18 +81,19 @@ class Search:
         return self.store.study
 
     def is_finished(self, trials: int) -> bool:
-        """Whether there are at least ``trials`` trials and none of them is running."""
+        """Whether there are at least ``trials`` trials and none is running."""
         states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
         return len(states) >= trials and TrialState.RUNNING not in states
 
     def run(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> Tuning:
-        """Calls :meth:`work`, then :meth:`write_records`, and returns the content of ``tuning.json``."""
+        """Calls :meth:`work`, then :meth:`write_records`, and returns the contents of ``tuning.json``."""
         self.work(trials, on_trial)
         return self.write_records()
 
     def work(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> None:
-        """Runs trials until ``trials`` of them have been started in total, by any process. Calls ``on_trial`` with each
-        trial that this process has finished."""
+        """Runs trials until all processes together have started ``trials`` of them. Calls ``on_trial`` with each trial
+        that this process has finished.
+        """
         while (claim := self.store.claim(trials)) is not None:
             try:
                 self._work(claim)
@@ -101,7 +102,7 @@ class Search:
             on_trial(self.study.get_trials(deepcopy=False)[claim.trial.number])
 
     def write_records(self) -> Tuning:
-        """Writes ``tuning.json`` and ``best.json`` for the trials so far; returns the content of ``tuning.json``."""
+        """Writes ``tuning.json`` and ``best.json`` for the trials so far; returns the contents of ``tuning.json``."""
         return write_records(self.study, self.plan.config, self.plan.space, self.output)
 
     def _work(self, claim: Claim) -> None:
@@ -126,7 +127,7 @@ class Search:
             raise
         except Exception as error:
             if isinstance(error, OSError) and trouble_of(error) is not None:
-                self.store.forget_resumes(trial)  # the machine is at fault, not the trial
+                self.store.forget_resumes(trial)  # a machine fault, not the trial's
                 raise
             why = self._failure(error, folder)
         state = TrialState.FAIL if why else TrialState.COMPLETE if value is not None else None
@@ -140,8 +141,9 @@ class Search:
             torch.cuda.empty_cache()
 
     def _train(self, trial: optuna.trial.Trial, config: RunConfig, folder: Path) -> float:
-        """Trains the trial and returns the best value that it reached in any epoch. Raises ``_Pruned`` if the pruner
-        ends the trial."""
+        """Trains the trial and returns its best value over all epochs. Raises ``_Pruned`` if the pruner ends the
+        trial.
+        """
         reported = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         best = _Best(self.plan.direction)
         # The epochs trained before a kill. The storage may lack the last one; if that epoch ended after the last
@@ -172,8 +174,9 @@ class Search:
         return best.value
 
     def _failure(self, error: Exception, folder: Path) -> str:
-        """Logs a trial's failure and returns the reason as text. Raises ``InputError`` after too many consecutive
-        failures."""
+        """Logs why a trial failed and returns the reason as text. Raises ``InputError`` after too many consecutive
+        failures.
+        """
         if is_out_of_memory(error):
             self._failures = 0
             logger.warning("%s does not fit into memory: %s", folder.name, safe_text(error))
@@ -205,8 +208,9 @@ class _Best:
         return self._value
 
     def see(self, value: float | None, metric: str) -> None:
-        """Updates the trial's best value with the value of an epoch. Raises ``InputError`` if the value is None, which
-        means that ``metric`` is undefined because the validation split has only one class."""
+        """Updates the best value with an epoch's ``value``. Raises ``InputError`` if it is None, which means that
+        ``metric`` is undefined because the validation split has only one class.
+        """
         if value is None:
             raise InputError(
                 f"the validation split has no {metric}, because it has images of one class only: choose another "
@@ -216,7 +220,7 @@ class _Best:
 
 
 def _killed_too_often(claim: Claim) -> str | None:
-    """Returns a message saying why the trial will not be resumed again, or None if it may be resumed."""
+    """Returns a message that says why the trial will not be resumed again, or None if it may be."""
     if claim.resumes <= MAX_RESUMES:
         return None
     return (
@@ -226,8 +230,7 @@ def _killed_too_often(claim: Claim) -> str | None:
 
 
 def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
-    """Returns the trial's value for one dimension of the search space. For a resumed trial, this is the value stored
-    earlier."""
+    """Returns the trial's value for one search-space dimension. A resumed trial gets the value stored earlier."""
     if isinstance(dimension, LogRange):
         return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=True)
     return trial.suggest_categorical(dimension.name, dimension.options)

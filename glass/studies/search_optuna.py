@@ -1,4 +1,4 @@
-"""Provides repeatable versions of Optuna's sampler and pruner, whose decisions are not affected by interruptions."""
+"""Provides repeatable versions of Optuna's sampler and pruner: interruptions do not affect their decisions."""
 
 import hashlib
 from typing import Any
@@ -18,17 +18,18 @@ REDUCTION_FACTOR = 3
 
 
 class SeededTPE(BaseSampler):
-    """Optuna's TPE, but without internal state. It draws each parameter independently, which is TPE's default.
+    """Optuna's TPE sampler without internal state. It samples each parameter independently, TPE's default.
 
-    Every draw is a function of (seed, trial number, parameter) and of the earlier trials. By contrast,
-    ``TPESampler(seed=…)`` restarts its generator in each process, so a reopened study would repeat its first proposals.
+    Every value is a function of (seed, trial number, parameter) and of the earlier trials. By contrast,
+    ``TPESampler(seed=…)`` restarts its random generator in each process, so a reopened study would repeat its first
+    proposals.
     """
 
     def __init__(self, seed: int = SAMPLER_SEED) -> None:
         self.seed = seed
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Returns an empty space, because every parameter is drawn independently."""
+        """Returns an empty space, because every parameter is sampled independently."""
         return {}
 
     def sample_relative(
@@ -40,7 +41,7 @@ class SeededTPE(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draws the value of one parameter for one trial."""
+        """Samples one parameter's value for one trial."""
         text = f"{self.seed} {trial.number} {param_name}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
         tpe = TPESampler(seed=seed)
@@ -51,22 +52,23 @@ class RepeatableHyperband(HyperbandPruner):
     """Optuna's Hyperband, except that asking twice about the same epoch yields the same decision.
 
     Every trial must report after every epoch. Optuna's own pruner first stores that a trial has reached a rung, and
-    then decides. If the process is killed between these two actions, the pruner, when asked again, assumes that the
-    trial has already passed the rung. This class stores nothing and decides from the values that trials have reported
-    for the rung's epoch. It must be a ``HyperbandPruner``, because only for that class does TPE keep trials of
-    different brackets separate.
+    then decides. If the process is killed in between, the pruner, when asked again, assumes that the trial has already
+    passed the rung. This class stores nothing and decides from the values that trials have reported for the rung's
+    epoch. It must be a ``HyperbandPruner``, because TPE keeps trials from different brackets separate only for that
+    class.
     """
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:
         super().__init__(min_resource=min_epochs, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR)
-        # Optuna's pruner puts every trial into its first bracket until its first decision, so a reopened study
-        # would propose other settings than one that was not interrupted.
+        # Optuna's pruner puts every trial into its first bracket until its first decision, so a reopened study would
+        # propose different settings from one that was not interrupted.
         self._try_initialization(None)  # needs no study, since the largest resource is a number
         self._first_rung = min_epochs
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether to prune ``trial``, that is, whether its last epoch is a rung at which it is not in the best third of
-        its bracket."""
+        """Whether to prune ``trial``: its last epoch is a rung, and it is not in the best third of its bracket
+        there.
+        """
         epoch, bracket = trial.last_step, self._get_bracket_id(study, trial)
         if epoch is None or not self._is_rung(epoch, bracket):
             return False

@@ -1,4 +1,4 @@
-"""The files of a search: ``tuning.json`` with all trials, and ``best.json`` for ``train.py --params``."""
+"""A search's files: ``tuning.json`` with all trials, and ``best.json`` for ``train.py --params``."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ __all__ = [
 FORMAT_VERSION = 1
 
 Value = int | Number | str
-"""A value of one dimension of the search space."""
+"""A value for one search-space dimension."""
 
 
 class Trial(TypedDict):
@@ -42,7 +42,7 @@ class Trial(TypedDict):
     value: Number | None
     params: dict[str, Value]
     epochs: int
-    """Number of epochs for which the trial was trained."""
+    """Number of epochs that the trial trained."""
     why: str | None
     """Why the trial failed; null if it did not."""
 
@@ -57,21 +57,22 @@ class TrialStates(TypedDict):
 
 
 class Tuning(TypedDict):
-    """The content of ``tuning.json``."""
+    """The contents of ``tuning.json``."""
 
     format_version: int
     study: str
     metric: str
     settings: dict[str, Any]
-    """All settings that the trials share, and the search space; see ``SearchPlan.record``."""
+    """The settings that all trials share, and the search space; see ``SearchPlan.record``."""
     states: TrialStates
     trials: list[Trial]
     importance: dict[str, Number] | None
-    """Name of a parameter → fraction of the metric's variance that it explains; null if too few trials are complete."""
+    """Maps parameter names to the fractions of the metric's variance that they explain; null if too few trials are
+    complete."""
 
 
 class BestParams(TypedDict):
-    """The content of ``best.json``."""
+    """The contents of ``best.json``."""
 
     format_version: int
     preset: str
@@ -79,24 +80,24 @@ class BestParams(TypedDict):
     """``glass`` or ``single_view``."""
     metric: str
     value: Number
-    """The metric's value on the validation split, in the best epoch of the best trial."""
+    """The metric's validation value in the best trial's best epoch."""
     trial: int
     trials: int
-    """Number of trials that have ended, whether complete, pruned or failed."""
+    """Number of ended trials, whether complete, pruned or failed."""
     params: dict[str, Value]
-    """Dimension of the search space → best value."""
+    """Maps search-space dimensions to their best values."""
     settings: dict[str, Value]
-    """Key of ``--set`` → best value."""
+    """Maps ``--set`` keys to their best values."""
     fixed: dict[str, Value | bool | None]
-    """Key of ``--set`` → value, for settings that were the same in all trials but differ from the preset."""
+    """Maps ``--set`` keys to values, for settings that were the same in all trials but differ from the preset."""
 
 
 OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.trackers"})
-"""Settings that a search uses only for its trials. A run that adopts the best values found does not inherit them."""
+"""Settings that a search uses only for its trials. A run that adopts the best values does not inherit them."""
 
 
 def trial_rows(study: "optuna.Study") -> list[Trial]:
-    """Returns one row per trial, in the order of trial numbers."""
+    """Returns one row per trial, by trial number."""
     return [
         {
             "number": trial.number,
@@ -116,14 +117,15 @@ def complete_trials(trials: Sequence[Trial]) -> list[tuple[float, Trial]]:
 
 
 def best_trial(trials: Sequence[Trial], metric: str) -> tuple[float, Trial] | None:
-    """Returns (value, trial) for the complete trial with the best ``metric``, the first one if several tie; None if no
-    trial is complete."""
+    """Returns (value, trial) for the complete trial with the best ``metric`` (the first if several tie); None if no
+    trial is complete.
+    """
     best = min if metric == "loss" else max
     return best(complete_trials(trials), key=lambda found: found[0], default=None)
 
 
 def write_records(study: "optuna.Study", config: RunConfig, space: tuple[Dimension, ...], output: Path) -> Tuning:
-    """Writes ``tuning.json`` and ``best.json`` into ``output`` and returns the content of ``tuning.json``.
+    """Writes ``tuning.json`` and ``best.json`` into ``output`` and returns the contents of ``tuning.json``.
 
     ``best.json`` is written only if at least one trial is complete.
     """
@@ -177,7 +179,7 @@ def _importance(study: "optuna.Study") -> dict[str, float] | None:
 
 
 def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any]:
-    """Returns the settings under which the best values were found: those in which ``config`` differs from its preset.
+    """Returns the settings in which ``config`` differs from its preset; the best values were found with them.
 
     Settings that were ``varied``, that apply only to trials, or that do not change results are omitted.
     """
@@ -191,12 +193,12 @@ def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any
 
 
 def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> RunConfig:
-    """Returns ``config`` with the settings in the ``best.json`` at ``path``. ``asked`` holds the user's ``--set``
+    """Returns ``config`` with the settings in the ``best.json`` at ``path``. ``asked`` are the user's ``--set``
     arguments.
 
-    Raises ``InputError`` if the file is not a ``best.json`` or belongs to another preset. The file may come from a
-    stranger, so it may refer to a file, service or downloadable network only if the user has set the same setting in
-    ``asked``; otherwise, ``InputError`` is raised, too.
+    Raises ``InputError`` if the file is not a ``best.json`` or is for another preset. Because it may come from a
+    stranger, also raises it if a setting names a file, a service or a network to download, unless ``asked`` sets it,
+    too.
     """
     best = read_document(path, BestParams, "a best.json of glass tune")
     if best["format_version"] != FORMAT_VERSION:

@@ -1,5 +1,5 @@
-"""Defines the plan of a search and its search space: the settings that vary and their bounds, including the changes
-that ``--search`` makes.
+"""Defines a search's plan and its search space: which settings vary, and within what bounds, including changes made by
+``--search``.
 
 The bounds are those of the reference study. A test compares them with the study's values.
 """
@@ -31,30 +31,29 @@ __all__ = [
 
 SAMPLER_SEED = 606
 BATCH = "batch"
-"""Name of the dimension for the number of images per optimiser step. A trial's loader batch size is this number divided
-by ``grad_accum_steps``."""
+"""Name of the dimension whose value is the number of images per optimiser step. A trial's loader batch size is this
+value divided by ``grad_accum_steps``."""
 OPTIONS = {"epochs": "--epochs", "select_by": "--metric", "loader.device": "--device"}
-"""Settings that cannot be searched → the command-line option that sets each of them for all trials."""
+"""Maps settings that cannot be searched to the command-line options that set them for all trials."""
 SAME_FOR_ALL = frozenset(
     {"seed", "loader.seed", "train_split", "valid_split", "model.kind", "loader.global_size", "grad_accum_steps"}
 )
-"""Settings that must be the same in all trials, for example because results on different samples cannot be compared."""
+"""Settings that all trials must share, for example because results on different samples cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A dimension of the search space with a finite list of values."""
+    """A search-space dimension with a list of values."""
 
     name: str
     settings: tuple[str, ...]
-    """Settings (keys of ``--set``), all of which are set to the chosen value."""
+    """Settings (``--set`` keys), all of which get the chosen value."""
     options: tuple[int | float | str, ...]
 
 
 @dataclass(frozen=True)
 class LogRange:
-    """A dimension of the search space that spans the numbers from ``low`` to ``high``, uniformly on a logarithmic
-    scale."""
+    """A search-space dimension: numbers from ``low`` to ``high``, uniform on a logarithmic scale."""
 
     name: str
     settings: tuple[str, ...]
@@ -84,16 +83,16 @@ SINGLE_VIEW_SPACE: tuple[Dimension, ...] = (
 
 
 def space_for(config: RunConfig) -> tuple[Dimension, ...]:
-    """The study's search space for the kind of model in ``config``."""
+    """The study's search space for the model kind in ``config``."""
     return GLASS_SPACE if config.model.kind == "glass" else SINGLE_VIEW_SPACE
 
 
 def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequence[str]) -> tuple[Dimension, ...]:
     """Returns ``space`` with dimensions replaced or added by ``changes``: ``"name=low..high"`` or ``"name=a,b,c"``.
 
-    ``name`` is the name of a dimension or the key of a setting, as for ``--set``. A setting that belongs to no
-    dimension yet becomes a new dimension. Raises ``InputError`` for an unknown name, for a setting that all trials must
-    share, and for values that the setting does not allow.
+    ``name`` is a dimension's name or a ``--set`` key. A setting that does not belong to a dimension yet becomes a new
+    one. Raises ``InputError`` for an unknown name, for a setting that all trials must share, and for values that the
+    setting does not allow.
     """
     dimensions = {dimension.name: dimension for dimension in space}
     for change in changes:
@@ -118,12 +117,11 @@ def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequen
 
 
 def _named_dimension(name: str, space: Mapping[str, tuple[str, ...]], steps: int) -> str:
-    """Returns the name of the dimension of ``space`` (name → its settings) that ``name`` refers to.
+    """Returns the name of the dimension that ``name`` refers to. ``space`` maps dimension names to their settings.
 
-    ``name`` is either a dimension's name or the key of a setting. A key that belongs to no dimension is returned
-    unchanged. ``steps`` is the number of micro-steps of a batch. Raises ``InputError`` if the setting cannot be
-    searched, or if a dimension with a different name already determines it. In the latter case, only one of the two
-    values would take effect, but the records would list both.
+    ``name`` is a dimension's name or a setting's key. A key that does not belong to a dimension is returned unchanged.
+    ``steps`` is the number of micro-steps per batch. Raises ``InputError`` if the setting cannot be searched, or if
+    another dimension already sets it: only one of the two values would take effect, but the records would list both.
     """
     if name in space:
         return name
@@ -177,7 +175,7 @@ def _value(text: str) -> int | float | str:
 
 
 def settings_at(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> RunConfig:
-    """Returns ``config`` with the settings at ``point`` (dimension name → value) of the search space.
+    """Returns ``config`` with the settings at ``point``, which maps dimension names to values.
 
     Raises ``InputError`` for values that the configuration does not allow.
     """
@@ -185,7 +183,7 @@ def settings_at(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
 
 
 def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The settings at ``point`` of the search space, each as (key of ``--set``, value)."""
+    """The settings at a search-space ``point``, as (``--set`` key, value) pairs."""
     pairs = []
     for dimension in space:
         value = point[dimension.name]
@@ -207,24 +205,24 @@ def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """The plan of a search. ``config.epochs`` is the number of epochs that a trial trains unless it is pruned, and
-    ``config.select_by`` is the metric."""
+    """A search's plan. ``config.epochs`` is how many epochs a trial trains unless it is pruned, and
+    ``config.select_by`` is the metric to optimise.
+    """
 
     config: RunConfig
     space: tuple[Dimension, ...]
     name: str = ""
-    """The study's name in its storage. If it is empty, the preset's name is used."""
+    """The study's name in its storage. If empty, the preset's name is used."""
     min_epochs: int = 5
-    """Number of epochs that a trial trains before it may be pruned; capped at ``config.epochs``."""
+    """How many epochs a trial trains before it may be pruned; capped at ``config.epochs``."""
 
     @property
     def direction(self) -> str:
-        """``maximize`` or ``minimize``, in Optuna's terms: the direction in which the metric improves."""
+        """The direction in which the metric improves, in Optuna's terms: ``maximize`` or ``minimize``."""
         return "minimize" if self.config.select_by == "loss" else "maximize"
 
     def record(self, dataset: ShardDataset) -> dict[str, Any]:
-        """Returns the settings that identify the search. They are stored, and the search cannot be resumed with
-        different ones."""
+        """Returns the settings that identify the search, which are stored; it cannot be resumed with different ones."""
         varied = {key for dimension in self.space for key in dimension.settings}
         flat = flat_settings(config_to_dict(self.config))
         fixed = {k: v for k, v in flat.items() if k not in varied and k not in FREE_TO_CHANGE}

@@ -1,9 +1,9 @@
 """Stores a search as an Optuna study, with locks that show which process is working on which trial.
 
 While a process works on a trial, it holds a lock on the trial's lock file. If a trial is marked as running but is not
-locked, the process that worked on it has been killed, and the next process resumes the trial. The lock files lie in the
-folder of the search, so several processes and machines may share that folder. Trials started from another folder in the
-same storage are left alone.
+locked, its process was killed, and the next process resumes it. The lock files are in the search's folder, so several
+processes and machines may share that folder. Trials in the same storage that were started from another folder are not
+touched.
 """
 
 import os
@@ -28,16 +28,16 @@ from shards.files.regular_file import open_regular
 __all__ = ["TRIALS", "Claim", "SearchStore"]
 
 TRIALS = "trials"
-"""Name of the folder that contains one subfolder per trial."""
+"""Name of the folder with one subfolder per trial."""
 
 MAX_LINE_BYTES = 1 << 16
-"""Maximum number of bytes read from a journal's first line. That line creates a study; only later lines may be
+"""At most this many bytes of a journal's first line are read. That line creates a study; only later lines may be
 longer."""
 _OPTUNA_COLUMNS = {"studies": {"study_id", "study_name"}, "version_info": {"schema_version", "library_version"}}
-"""Table → some of its columns. A database that contains one of these tables is recognised as Optuna's."""
+"""Maps tables to some of their columns. A database with any of these tables is recognised as Optuna's."""
 
 RESUMES = "take_ups"
-"""Name of the user attribute that records how often a trial was resumed after a kill, and how many epochs it had
+"""Name of the user attribute that records how often a trial was resumed after being killed, and how many epochs it had
 finished by then."""
 
 
@@ -73,8 +73,8 @@ class SearchStore:
         """Opens or creates the study.
 
         ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL that Optuna accepts. If it is None, a
-        SQLite file in ``folder`` is used. ``settings`` identify the study. Raises ``InputError`` naming the first
-        difference if the storage already holds a study ``name`` with other settings.
+        SQLite file in ``folder`` is used. ``settings`` identify the study. If the storage already contains a study
+        ``name`` with other settings, raises ``InputError`` naming the first difference.
         """
         self.folder = folder
         self._own_storage = storage is None
@@ -93,9 +93,10 @@ class SearchStore:
             self._check_settings(url, direction, settings)
 
     def claim(self, trials: int) -> Claim | None:
-        """Claims a trial to work on: an interrupted one if there is one, else a new one if fewer than ``trials`` exist.
+        """Claims a trial to work on: an interrupted one or, if there is none and fewer than ``trials`` exist, a new
+        one.
 
-        Returns None if there is neither.
+        Otherwise returns None.
         """
         with self._alone():
             for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -124,7 +125,7 @@ class SearchStore:
         return times
 
     def trial_folder(self, number: int) -> Path:
-        """The run folder of trial ``number``."""
+        """The run folder for trial ``number``."""
         return self.folder / TRIALS / f"trial-{number:04d}"
 
     def _lock(self, number: int) -> int | None:
@@ -133,8 +134,7 @@ class SearchStore:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Context manager: only one process at a time can be inside it, so that two processes never choose the same
-        trial."""
+        """Context manager that only one process can be inside at a time, so that two never choose the same trial."""
         with locked_file(self.folder / ".claims"):
             yield
 
@@ -184,8 +184,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _require_database(url: str, options: dict[str, Any]) -> None:
-    """Raises ``ValueError`` if the database holds tables but none of Optuna's, because Optuna would add its own tables
-    to it."""
+    """Raises ``ValueError`` if the database has tables but none of Optuna's, because Optuna would add its own."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url, **options)

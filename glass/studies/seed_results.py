@@ -1,8 +1,8 @@
-"""Collects the results of final runs: per seed, summarised over all seeds, and compared with the baseline.
+"""Collects final-run results: per seed, summarised over all seeds, and compared with the baseline.
 
-Results per generator and per subset of the real images are taken from the evaluation. If the data set has a split
+Results per generator and per subset of the real images come from the evaluation. If the data set has a split
 ``calibration`` with both classes, the model is calibrated on it, and the effect on the test results is recorded. The
-metrics are always those of raw scores at threshold 0.5, as the study's protocol requires.
+metrics always use raw scores and the threshold 0.5, as the study's protocol requires.
 """
 
 import logging
@@ -47,8 +47,8 @@ COMPARED = ("accuracy", "auroc")
 def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions) -> None:
     """Calibrates the model in ``run`` on the split ``calibration``.
 
-    Does nothing if that split is missing or lacks a class. If the model does not separate the classes, logs a warning
-    instead of calibrating it.
+    Does nothing if that split is missing or lacks a class. If the model does not separate the classes, only logs a
+    warning.
     """
     count = dataset.info.counts.get(CALIBRATION)
     if count is None or not (count.real and count.generated):
@@ -66,7 +66,7 @@ def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions)
 
 
 def seed_results(run: Path, evaluation: Evaluation, dataset: ShardDataset) -> SeedResults:
-    """The results of the run in the folder ``run``. ``evaluation`` is its evaluation on the test split."""
+    """The results of the run in the folder ``run``. ``evaluation`` is for the test split."""
     rows = evaluation["per_generator"]
     return {
         "generators": {
@@ -108,7 +108,7 @@ def _margin(table: pa.Table) -> np.ndarray:
 
 
 def over_seeds(seeds: Sequence[SeedResults]) -> OverSeeds:
-    """Summarises the results of all seeds, which were tested on the same split."""
+    """Summarises the results for all seeds, which were tested on the same split."""
     first = seeds[0]
     alarms = [{row["slice"]: row["false_positive_rate"] for row in seed["real_slices"]} for seed in seeds]
     calibrated = [seed["calibration"] for seed in seeds if seed["calibration"] is not None]
@@ -155,8 +155,9 @@ def _summaries(rows: Sequence[Mapping[str, float | None]]) -> Summaries:
 
 
 def summary(values: Sequence[float | None]) -> Summary:
-    """Returns the mean, the standard deviation (with n - 1 in the denominator) and Student's 95 % interval of the mean,
-    computed over the values that are not None."""
+    """Returns the mean of the values that are not None, their standard deviation (with n - 1 in the denominator), and
+    Student's 95 % interval for the mean.
+    """
     known = [value for value in values if value is not None]
     mean = statistics.fmean(known) if known else None
     sd = statistics.stdev(known) if len(known) > 1 else None
@@ -165,7 +166,7 @@ def summary(values: Sequence[float | None]) -> Summary:
 
 
 def _student_interval(values: Sequence[float]) -> list[float] | None:
-    """Student's 95 % interval of the mean of independent values; None for fewer than two."""
+    """Student's 95 % interval for the mean of independent values; None for fewer than two."""
     if len(values) < 2:
         return None
     from scipy.stats import t
@@ -176,8 +177,9 @@ def _student_interval(values: Sequence[float]) -> list[float] | None:
 
 
 def comparisons(results: Sequence[StudyResult]) -> list[Comparison]:
-    """Returns one row per baseline result and metric, with the mean difference (GLASS minus baseline) over pairs of
-    runs with the same seed."""
+    """Returns one row per baseline result and metric: the mean difference (GLASS minus baseline) over runs paired by
+    seed.
+    """
     rows: list[Comparison] = []
     ours = {row["family"]: row for row in results if row["kind"] == "glass"}
     for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):

@@ -1,9 +1,8 @@
-"""Runs the whole study: tunes six models, trains each of them with every seed, runs their crop studies, and compares
-them.
+"""Runs the whole study: tunes six models, trains each with every seed, runs their crop studies, and compares them.
 
-GLASS is compared with the resize-only baseline twice: at an equal number of tuning trials, and at equal compute. For
-equal compute, the baseline's search continues until it has used as many floating-point operations as the search for
-GLASS. Every part has a folder of its own and can be resumed after an interruption.
+GLASS is compared with the resize-only baseline twice: with equally many tuning trials, and with equal compute. For
+equal compute, the baseline's search continues until it has used as many floating-point operations as the GLASS search.
+Every part has its own folder and can be resumed after an interruption.
 """
 
 import time
@@ -51,7 +50,7 @@ class Study:
     report: Report = lambda _: None
 
     def run(self) -> StudyDocument:
-        """Runs the parts that are not finished yet; writes ``study.json`` and returns its content."""
+        """Runs the unfinished parts, writes ``study.json`` and returns its contents."""
         start = time.monotonic()
         audit = read_audit(Path(self.data.dataset.root))  # a damaged one is reported before the work
         searches, results = self._search_and_train()
@@ -79,7 +78,7 @@ class Study:
         return document
 
     def _search_and_train(self) -> tuple[list[SearchResult], list[StudyResult]]:
-        """Performs all searches and final runs. Within a family, GLASS comes before its baseline."""
+        """Runs all searches and final runs. Within a family, GLASS comes before its baseline."""
         searches: list[SearchResult] = []
         results: list[StudyResult] = []
         flops: dict[str, float] = {}
@@ -102,7 +101,7 @@ class Study:
         return SearchPlan(config, space, name=model.name, min_epochs=self.budget.min_epochs)
 
     def _tune(self, model: StudyModel, flops: float | None) -> tuple[Tuning, float]:
-        """Runs the search for ``model``; returns its results and the number of floating-point operations that it used.
+        """Runs the search for ``model``; returns its results and how many floating-point operations it used.
 
         If ``flops`` is given, the search continues beyond the budget's number of trials until it has used that many
         operations or reached the budget's ``max_trials``.
@@ -133,11 +132,11 @@ class Study:
         )
 
     def _final(self, model: StudyModel, tuning: Tuning, glass_flops: float | None) -> list[StudyResult]:
-        """Executes the final runs with the best settings in ``tuning`` and returns their results.
+        """Runs the final runs with the best settings in ``tuning`` and returns their results.
 
-        A baseline has two results. One is for the best of its first N trials, where N is the budget's number of trials,
-        the same as for GLASS. The other is for the best of all its trials. ``glass_flops`` is the number of operations
-        used by the search for the GLASS model of the same family.
+        A baseline has two results: one for the best of its first N trials, where N is the budget's number of trials, as
+        for GLASS; and one for the best of all its trials. ``glass_flops`` is the number of floating-point operations
+        that the search for the same family's GLASS model used.
         """
         wanted = {TUNED: len(tuning["trials"])}
         if not _sees_crops(model):

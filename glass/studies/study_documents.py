@@ -13,7 +13,7 @@ __all__ = ["AboutModel", "BaselineRow", "Comparison", "SearchResult", "StudyDocu
 
 
 class AboutModel(TypedDict):
-    """Name, backbone family and kind of a model in the study."""
+    """A studied model's name, backbone family and kind."""
 
     name: str
     family: str
@@ -22,14 +22,14 @@ class AboutModel(TypedDict):
 
 
 class SearchResult(AboutModel):
-    """The search over a model's settings. ``flops`` is the number of floating-point operations that it used."""
+    """The search over a model's settings. ``flops`` is how many floating-point operations it used."""
 
     flops: Number
     tuning: Tuning
 
 
 class StudyResult(AboutModel):
-    """The final runs of a model with the best settings of its search."""
+    """A model's final runs with the best settings from its search."""
 
     terms: str
     """How extensively the settings were searched: ``tuned`` for a GLASS model; for a baseline, ``equal trials`` or
@@ -37,56 +37,55 @@ class StudyResult(AboutModel):
     trials: int
     search_flops: Number
     compute_share: Number | None
-    """Number of operations used by the model's search, divided by the number used by the search for the GLASS model of
-    the same family; null if there was no such search."""
+    """Floating-point operations used by the model's search, divided by those used by the search for the same family's
+    GLASS model; null if there was no such search."""
     best_trial: int
     params: dict[str, Value]
     final: FinalRuns
 
 
 class Comparison(TypedDict):
-    """The difference between GLASS and its baseline (GLASS minus baseline), over pairs of runs with the same seed."""
+    """The difference between GLASS and its baseline (GLASS minus baseline), over runs paired by seed."""
 
     family: str
     terms: str
     compute_share: Number | None
-    """Number of operations used by the baseline's search, divided by the number used by the search for the GLASS
-    model."""
+    """Floating-point operations used by the baseline's search, divided by those used by the GLASS model's search."""
     metric: str
     glass: Number | None
     baseline: Number | None
     difference: Number | None
     interval: Interval
-    """Student's 95 % interval of the difference, over pairs of seeds."""
+    """Student's 95 % interval for the difference, over pairs of runs."""
 
 
 class BaselineRow(BaselineCost):
-    """The name of a resize-only baseline and its training cost."""
+    """A resize-only baseline's name and training cost."""
 
     name: str
     family: str
 
 
 class StudyDocument(TypedDict):
-    """The content of ``study.json``."""
+    """The contents of ``study.json``."""
 
     format_version: int
     created: str
-    """Time of writing: ISO 8601, UTC."""
+    """When the file was written: ISO 8601, UTC."""
     budget: str
     note: str | None
     dataset: DatasetDigest
     audit: AuditSummary | None
     splits: dict[str, int]
-    """Name of a split → number of images."""
+    """Maps split names to numbers of images."""
     device: str
     versions: dict[str, str]
     searches: list[SearchResult]
     results: list[StudyResult]
     comparisons: list[Comparison]
     crop_studies: dict[str, CropStudy]
-    """Name of a model → its crop study."""
+    """Maps model names to their crop studies."""
     baseline_memory: list[BaselineRow]
     memory_is: str
     time_s: Number
-    """Duration of the final invocation in seconds, excluding earlier, interrupted ones."""
+    """Duration of the last invocation in seconds, without earlier, interrupted ones."""

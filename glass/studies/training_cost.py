@@ -1,4 +1,5 @@
-"""Measures the memory and time of training, for a study: with a given number of crops, or for a resize-only baseline.
+"""Measures the memory and time that a study's training takes: with a given number of crops, or for a resize-only
+baseline.
 
 Each measurement is stored in its own folder, so an interrupted study can be resumed.
 """
@@ -30,11 +31,11 @@ ROW_FILE = "row.json"
 
 
 def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> TrainingRow:
-    """Returns the measurement stored in ``folder``; if there is none, measures and stores it first.
+    """Returns the measurement stored in ``folder``, after making and storing it if there is none.
 
-    Trains for ``config.epochs`` epochs on the whole split or, if ``steps`` is given, on a subset that is just large
-    enough for that many optimiser steps per epoch. Raises ``TrainingStopped`` if a signal asked to stop. Out-of-memory
-    errors are not caught.
+    Trains for ``config.epochs`` epochs on the whole training split or, if ``steps`` is given, on a subset that is just
+    large enough for that many optimiser steps per epoch. Raises ``TrainingStopped`` if a signal asked to stop.
+    Out-of-memory errors are not caught.
     """
     if not (folder / ROW_FILE).is_file():
         row = _measure(data, config.untracked(), steps, folder)
@@ -46,10 +47,10 @@ def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder
 
 
 def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> BaselineCost:
-    """Measures the cost of training a resize-only baseline, and stores it in ``folder`` like :func:`training_cost`.
+    """Measures a resize-only baseline's training cost, and stores it in ``folder`` like :func:`training_cost`.
 
-    If training does not fit in memory, the result holds the reason instead of the cost. Raises ``TrainingStopped`` if a
-    signal asked to stop.
+    If training does not fit in memory, the result contains the reason instead of the cost. Raises ``TrainingStopped``
+    if a signal asked to stop.
     """
     make_folder(folder)
     if not (folder / PLAN_FILE).exists():
@@ -77,15 +78,15 @@ def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, fold
 
 
 def run_folder(folder: Path) -> Path:
-    """Returns the run folder of the measurement in ``folder``."""
+    """Returns the run folder for the measurement in ``folder``."""
     return folder / "run"
 
 
 def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.ndarray:
-    """Returns the manifest row indices to train on, (n,) and sorted.
+    """Returns (n,) sorted manifest row indices to train on.
 
-    Without ``steps``, these are all rows of the training split. With ``steps``, they are a random subset that suffices
-    for that many optimiser steps, drawn with the loader's seed.
+    If ``steps`` is None, these are all rows in the training split; otherwise, a random subset, chosen with the loader's
+    seed, that suffices for that many optimiser steps.
     """
     rows = data.dataset.split_rows(config.train_split)
     if steps is None:
@@ -97,8 +98,9 @@ def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.
 
 
 def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) -> dict[str, Any]:
-    """Returns all settings that affect the measurements. Only measurements with equal settings may be combined in one
-    table."""
+    """Returns all settings that affect the measurements. One table may only combine measurements with equal
+    settings.
+    """
     return {
         "config": config_to_dict(config),
         "steps": steps,

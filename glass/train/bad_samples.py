@@ -1,10 +1,10 @@
-"""Records the samples that a run could not read, totals them across all processes, and limits their number.
+"""Records the samples that a run could not read, collects them from all processes, and limits their number.
 
 ``RUN/bad_samples.jsonl`` has one line per bad sample: split, shard, key, reason, the decoder's message, and the epoch
 in which it was first encountered. The file contains no timestamps, so repeating a run on the same data yields the same
-file. A bad sample is masked in every batch and never replaced by another one. A resumed run tries to read its bad
-samples again and counts only those that are still bad. So a run that ended because too many samples were bad ends again
-when resumed, unless the shards were repaired.
+file. A bad sample is masked in every batch and never replaced by another. A resumed run tries to read its bad samples
+again and counts only those that are still bad. So a run that ended because of too many bad samples ends again when
+resumed, unless the shards were repaired.
 """
 
 import json
@@ -36,7 +36,7 @@ _AGAIN = "found before"
 
 
 class LedgerLoader(Protocol):
-    """The part of a loader's interface that :class:`BadSampleLedger` uses."""
+    """The part of the loader interface that :class:`BadSampleLedger` uses."""
 
     @property
     def num_samples(self) -> int: ...
@@ -44,7 +44,7 @@ class LedgerLoader(Protocol):
 
 
 def allowed_bad_samples(share: float, num_samples: int) -> int:
-    """Returns how many of the ``num_samples`` samples of a split may be bad: ``share`` × ``num_samples``, rounded down.
+    """Returns how many of a split's ``num_samples`` samples may be bad: ``share`` × ``num_samples``, rounded down.
 
     At least one is allowed unless ``share`` is 0, so that a single bad image cannot end a run on a small split.
     """
@@ -52,7 +52,7 @@ def allowed_bad_samples(share: float, num_samples: int) -> int:
 
 
 def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
-    """Returns those of ``rows`` whose samples a loader with the settings ``config`` still cannot read."""
+    """Returns those of ``rows`` whose samples a loader with ``config`` still cannot read."""
     places = _place_of_keys(dataset, {str(row["sample_key"]) for row in rows})
     if not places:
         return []
@@ -66,14 +66,14 @@ def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> 
 
 
 def _place_of_keys(dataset: ShardDataset, keys: set[str]) -> dict[str, int]:
-    """Maps each of ``keys`` that the data set contains to its row index in the manifest."""
+    """Maps those ``keys`` that the data set contains to their row indices in the manifest."""
     column = dataset.table.column("sample_key")
     found = pc.indices_nonzero(pc.is_in(column, pa.array(keys, pa.string())))
     return dict(zip(column.take(found).to_pylist(), found.to_pylist(), strict=True))
 
 
 class BadSampleLedger:
-    """Records the bad samples of a run.
+    """Records a run's bad samples.
 
     Each process has one ledger. :meth:`collect` must be called on all processes; the main process writes the file.
     """
@@ -81,12 +81,12 @@ class BadSampleLedger:
     def __init__(self, path: Path, accelerator: Any, max_share: float) -> None:
         self.path, self.accelerator, self.max_share = path, accelerator, max_share
         self._rows: dict[tuple[str, str], Row] = {}
-        """(split, key) → row, for the bad samples that this run's processes found; identical on all processes."""
+        """Maps (split, key) to rows, for the bad samples that this run's processes found; identical on all of them."""
         self._earlier: dict[tuple[str, str], Row] = {}
-        """(split, key) → row, for the rows in the file when the run was resumed. They are written again but not counted
-        unless :meth:`count_still_bad` finds them still bad, since the shards may have been repaired."""
+        """Maps (split, key) to rows, for those in the file when the run was resumed. They are written again but not
+        counted unless :meth:`count_still_bad` finds them still bad, since the shards may have been repaired."""
         self._collected: dict[str, int] = {}
-        """Split → number of bad samples that this process has collected from the split's loader."""
+        """Maps splits to the number of bad samples that this process has collected from their loaders."""
 
     def load_earlier(self) -> None:
         """Reads the ledger that the run wrote before it was interrupted; skips damaged lines with a warning."""
@@ -96,13 +96,13 @@ class BadSampleLedger:
             try:
                 row = json.loads(line)
                 split, key = row["split"], row["sample_key"]
-                f"{split} {key}".encode()  # a lone surrogate is valid JSON, but no sample's name
+                f"{split} {key}".encode()  # a lone surrogate is valid JSON, but not a sample key
                 self._earlier[split, key] = row
             except (ValueError, KeyError, TypeError, RecursionError):
                 logger.warning("ignoring a damaged line of %s", self.path)
 
     def collect(self, split: str, loader: LedgerLoader) -> str | None:
-        """Collects the samples of ``split`` that the loaders of all processes have found bad since the last call.
+        """Collects the samples in ``split`` that the loaders in all processes have found bad since the last call.
 
         Returns a message for the user if more samples are bad than allowed, else None. All processes return the same
         value.
@@ -113,7 +113,7 @@ class BadSampleLedger:
         return self._count(split, new, loader.num_samples)
 
     def count_still_bad(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
-        """Retries the samples of ``split`` that :meth:`load_earlier` found in the file, and counts those that still
+        """Retries the samples in ``split`` that :meth:`load_earlier` found in the file, and counts those that still
         cannot be read.
 
         Must be called on all processes. Returns a message or None, like :meth:`collect`.
@@ -147,7 +147,7 @@ class BadSampleLedger:
         return self._summary(split, num_samples)
 
     def _summary(self, split: str, num_samples: int) -> str | None:
-        """Returns a message for the user if too many samples of ``split`` are bad, else None."""
+        """Returns a message for the user if too many samples in ``split`` are bad, else None."""
         reasons = Counter(row["reason"] for (of, _), row in self._rows.items() if of == split)
         found = sum(reasons.values())
         if found <= allowed_bad_samples(self.max_share, num_samples):

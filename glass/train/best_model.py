@@ -1,4 +1,4 @@
-"""Exports the model of a run's best epoch so far, and keeps this model consistent with the checkpoints."""
+"""Exports the model from a run's best epoch so far, and keeps it consistent with the checkpoints."""
 
 import logging
 from typing import Any
@@ -26,8 +26,9 @@ class BestModel:
         self.config, self.state, self.folder = config, state, folder
 
     def consider(self, line: dict[str, Any]) -> bool:
-        """Compares an epoch, given by its metrics ``line``, with the best one so far. If it is better, records it as
-        the new best. Returns whether it is."""
+        """Records an epoch, given by its metrics ``line``, as the new best if it is better than the best so far.
+        Returns whether it is.
+        """
         better = is_better(line, self.state.progress.best, self.config.select_by)
         if better:
             self.state.progress.best = line
@@ -36,20 +37,20 @@ class BestModel:
     def export(self) -> None:
         """Writes ``model/`` if the last finished epoch is the best so far.
 
-        Call it only after the epoch's checkpoint has been written. If it were called earlier, a killed run might resume
-        from a point before the epoch whose model has already been exported.
+        Call it only after the epoch's checkpoint has been written; otherwise, a killed run might resume from a point
+        before the epoch whose model was already exported.
         """
         best = self.state.progress.best
         if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
             save_model(self.folder.model, self.state.judged_model, self.config, best, self.folder.data_note())
 
     def restore(self) -> None:
-        """Ensures, when a run is resumed, that ``model/`` holds the model of the best epoch.
+        """Makes sure, when a run is resumed, that ``model/`` contains the best epoch's model.
 
-        It may hold the model of another epoch, if the process was killed before the export, or if the run fell back to
-        an earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, this logs a
-        warning and discards that epoch. The best epoch is then chosen among the epochs still to come and, if the run
-        resumes at the end of an epoch, that epoch.
+        It may contain another epoch's model if the process was killed before the export, or if the run fell back to an
+        earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, logs a warning
+        and discards that epoch. The best epoch is then chosen from those still to come and, if the run resumes at the
+        end of an epoch, that epoch.
         """
         progress = self.state.progress
         if progress.best is None:

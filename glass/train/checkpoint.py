@@ -1,8 +1,9 @@
-"""Saves and loads checkpoints: they are written atomically, verified by checksums, and cannot execute code when loaded.
+"""Saves and loads checkpoints, which are written atomically, verified by checksums, and cannot execute code when
+loaded.
 
 ``RUN/checkpoints/step-00000120/`` holds ``model.safetensors``; ``optimizer.pt`` and ``training.pt`` (tensors and plain
-containers, read with ``weights_only=True``); and, written last, ``checkpoint.json`` with the SHA-256 of the other
-files. The ``KEEP`` newest checkpoints are kept. If the newest one is damaged, the one before it is used, and the
+containers, read with ``weights_only=True``); and, written last, ``checkpoint.json`` with the SHA-256 of each of the
+others. The ``KEEP`` newest checkpoints are kept. If the newest one is damaged, the one before it is used, and the
 damaged one is renamed to ``damaged-step-00000120``.
 """
 
@@ -29,15 +30,15 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 KEEP = 2
-"""Number of checkpoints that are kept: the newest, and the one before it."""
+"""Number of checkpoints kept: the newest and the one before it."""
 MODEL, OPTIMIZER, TRAINING, INDEX = ("model.safetensors", "optimizer.pt", "training.pt", "checkpoint.json")
 REPLACED, GONE = ".replaced.tmp", ".gone.tmp"
-"""Suffixes of checkpoint folders that are being replaced by a newer checkpoint of the same step, and of those being
+"""Suffixes of checkpoint folders that are being replaced with a newer checkpoint from the same step, and of those being
 deleted."""
 
 
 class _Damaged(Exception):
-    """The reason why a checkpoint cannot be used."""
+    """Says why a checkpoint cannot be used."""
 
 
 class CheckpointStore:
@@ -51,7 +52,7 @@ class CheckpointStore:
     ) -> Path:
         """Writes the state after optimiser step ``step`` and deletes all but the ``KEEP`` newest checkpoints.
 
-        ``optimizer`` and ``training`` hold tensors and plain containers. Raises ``InputError`` if writing fails; the
+        ``optimizer`` and ``training`` contain tensors and plain containers. Raises ``InputError`` if writing fails;
         earlier checkpoints then remain untouched.
         """
         final = self.folder / f"step-{step:08d}"
@@ -80,9 +81,9 @@ class CheckpointStore:
         return final
 
     def remove_unfinished(self) -> None:
-        """Deletes the remains of checkpoints that a process was writing or deleting when it was killed.
+        """Deletes what is left of checkpoints that a process was writing or deleting when it was killed.
 
-        If the process was killed while replacing a checkpoint by a newer one of the same step, the old one is restored.
+        If it was replacing a checkpoint with a newer one from the same step, the old one is restored.
         """
         for replaced in self.folder.glob(f".step-*{REPLACED}"):
             final = self.folder / replaced.name[1 : -len(REPLACED)]
@@ -94,8 +95,8 @@ class CheckpointStore:
     def newest(self) -> Path | None:
         """Returns the newest undamaged checkpoint, or None if there is no checkpoint at all.
 
-        Newer checkpoints that are damaged are renamed, with a warning: they are kept for inspection, but no longer
-        counted as one of the ``KEEP`` checkpoints. Raises ``InputError`` if all checkpoints are damaged.
+        Damaged newer checkpoints are renamed, with a warning: they are kept for inspection, but no longer count towards
+        ``KEEP``. Raises ``InputError`` if all checkpoints are damaged.
         """
         folders = self._folders()
         for place, folder in enumerate(folders):
@@ -124,7 +125,7 @@ class CheckpointStore:
         logger.warning("the damaged checkpoint is kept as %s; you may delete it", aside)
 
     def _folders(self) -> list[Path]:
-        """The folders of the checkpoints, newest first. Unfinished ones, whose names begin with a dot, are left out."""
+        """The checkpoint folders, newest first. Unfinished ones, whose names begin with a dot, are left out."""
         return sorted(self.folder.glob("step-*"), reverse=True)
 
     @staticmethod
@@ -164,7 +165,8 @@ def _renamed(folder: Path, ending: str) -> Path:
 def _load_plain(path: Path) -> Any:
     """Loads tensors and plain containers from a file that ``torch.save`` wrote.
 
-    Raises ``ValueError`` if its zip archive has compressed or overlapping members, which could expand to any size.
+    Raises ``ValueError`` if the file, a zip archive, has compressed or overlapping members, which could expand to any
+    size.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -201,13 +203,12 @@ def _check(folder: Path) -> None:
             if patiently(partial(file_sha256, folder / name)) != digests[name]:
                 raise _Damaged(f"{name} has changed since it was written")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        require_sound_machine(error, folder)  # a fault of the machine must not set sound checkpoints aside
+        require_sound_machine(error, folder)  # a machine fault must not set sound checkpoints aside
         raise _Damaged(f"{type(error).__name__}: {error}") from error
 
 
 def _sync(path: Path) -> None:
-    """Flushes the content of ``path`` to the disk, so that a later rename cannot reach the disk before the content
-    does."""
+    """Flushes the contents of ``path`` to disk, so that a later rename cannot reach the disk before they do."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

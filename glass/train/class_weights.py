@@ -1,4 +1,4 @@
-"""The weights of both classes in the training loss (``train.class_weights``)."""
+"""The class weights in the training loss (``train.class_weights``)."""
 
 import numpy as np
 
@@ -12,8 +12,8 @@ __all__ = ["class_weights"]
 def class_weights(config: RunConfig, dataset: ShardDataset) -> tuple[float, float] | None:
     """Returns the loss weights of real and generated images, or None if every image has weight 1.
 
-    ``balanced`` weights have a mean of 1 over the images of the training split, so the same learning rates remain
-    suitable. Raises ``InputError`` if the weights are ``balanced`` and the training split has no images of a class.
+    ``balanced`` weights have a mean of 1 over the training split's images, so the same learning rates remain suitable.
+    Raises ``InputError`` if the weights are ``balanced`` and the training split lacks a class.
     """
     if config.train.class_weights is None:
         return None

@@ -1,8 +1,7 @@
-"""Measures the memory of a training step like those of ``train.py``, on a GPU or a CPU, or computes it from tensor
-shapes alone.
+"""Measures the memory that a training step takes, on a GPU or a CPU, or computes it from tensor shapes alone.
 
-To compute it, the step runs on tensors that have shapes but no values. No arithmetic is done, so this takes only
-seconds and little memory for a network of any size.
+The steps are those of ``train.py``. To compute the memory, a step runs on tensors that have shapes but no values. No
+arithmetic is done, so this takes only seconds and little memory for a network of any size.
 """
 
 import os
@@ -51,7 +50,7 @@ def _make_batch(config: RunConfig, device: torch.device) -> dict[str, Any]:
 
 
 class Step:
-    """Everything needed for a single training step: a model, its optimiser including its state, and a batch."""
+    """Everything needed for a single training step: a model, its optimiser with state, and a batch."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -69,17 +68,16 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
 
     def take(self) -> None:
-        """Takes one optimiser step; on a GPU, waits until the step is finished."""
+        """Takes one optimiser step; on a GPU, waits until it is finished."""
         self.engine.step([self.batch], self.totals)
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
     def count_by_storages(self, peak: ProcessPeak | None = None) -> dict[str, Any]:
-        """Takes a step. Returns the bytes of the tensor storages that are alive at the step's peak, and of those that
-        autograd keeps.
+        """Takes a step. Returns the bytes of the tensor storages alive at its peak, and of those that autograd keeps.
 
-        With ``peak``, also measures the process's resident memory. Use this on a CPU, or with tensors without values
-        (:func:`without_numbers`).
+        If ``peak`` is given, also measures the process's resident memory. Use this on a CPU, or with tensors that have
+        no values (:func:`without_numbers`).
         """
         known = [*self.model.parameters(), *self.model.buffers(), *self._optimiser_state()]
         live = LiveStorages([*known, *_tensors(self.batch.values())], self._learning())
@@ -89,14 +87,14 @@ class Step:
         return found | {"process_peak_bytes": still + peak.growth_bytes if peak else None}
 
     def count_by_allocator(self) -> dict[str, Any]:
-        """Takes a step and returns the bytes reported by CUDA's allocator, which does not distinguish gradients from
-        activations."""
+        """Takes a step and returns the bytes that CUDA's allocator reports; it does not distinguish gradients from
+        activations.
+        """
         found = self._count(CudaAllocator())
         return found | {"process_peak_bytes": torch.cuda.max_memory_reserved()}
 
     def _count(self, meter: LiveStorages | CudaAllocator) -> dict[str, Any]:
-        """Takes a step while ``meter`` records memory, and returns the bytes at the step's peak, broken down by
-        purpose."""
+        """Takes a step while ``meter`` records memory. Returns the bytes at the peak, broken down by purpose."""
         parts = {
             "weights": storage_bytes([*self.model.parameters(), *self.model.buffers()]),
             "optimiser": storage_bytes(self._optimiser_state()),
@@ -125,8 +123,9 @@ class Step:
         return [value for state in self.optimizer.state.values() for value in _tensors(state.values())]
 
     def described(self, figures: dict[str, Any], counted_by: str | None = None) -> dict[str, Any]:
-        """Returns ``figures`` together with the way in which memory was measured, the device, the precision, the
-        backbone and the image sizes."""
+        """Returns ``figures`` together with how memory was measured, the device, the precision, the backbone and the
+        image sizes.
+        """
         on_gpu = self.device.type == "cuda"
         model, loader = self.config.model, self.config.loader
         return {
@@ -141,8 +140,9 @@ class Step:
 
 
 def count_by_shapes(config: RunConfig) -> dict[str, Any]:
-    """Returns a row of ``bench memory --count shapes``: the bytes that a step of ``config`` would use on a CPU,
-    computed from tensor shapes."""
+    """Returns a row for ``bench memory --count shapes``: the bytes that a step with ``config`` would use on a CPU,
+    computed from tensor shapes.
+    """
     with mock.patch.dict(os.environ, ACCELERATE_USE_CPU="true"), without_numbers(FakeTensorMode()):
         step = Step(config)
         figures = step.count_by_storages()
@@ -158,8 +158,9 @@ def count_by_shapes(config: RunConfig) -> dict[str, Any]:
 
 @contextmanager
 def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
-    """Context manager: if a :class:`Step` is created and taken inside it, its tensors have shapes and storage sizes,
-    but no values."""
+    """Context manager: the tensors of a :class:`Step` created and taken inside have shapes and storage sizes, but no
+    values.
+    """
     with (
         mode,
         mock.patch.object(run, "build_model", _model_without_numbers),
@@ -170,10 +171,10 @@ def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
 
 
 def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Module:
-    """Builds the network for ``config``, with fake tensors (which have no values) as its parameters and buffers.
+    """Builds the network for ``config``, with fake tensors, which have no values, as its parameters and buffers.
 
-    The network is first built outside the fake tensor mode, on the meta device, because timm reads tensor values while
-    building a network.
+    It is first built on the meta device, outside fake tensor mode, because timm reads tensor values while building a
+    network.
     """
     with unset_fake_temporarily(), shapes_only():
         model = build_model(config, with_weights=with_weights)

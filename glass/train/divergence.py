@@ -13,15 +13,15 @@ __all__ = ["TrainingDiverged", "require_finite_loss", "require_finite_scores"]
 
 
 class TrainingDiverged(InputError):
-    """Raised if the loss or the scores are no longer finite. The cause lies in this run's settings, so other runs of a
-    study may continue."""
+    """Raised if the loss or the scores are no longer finite. The cause is in this run's settings, so a study's other
+    runs may continue.
+    """
 
 
 def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
     """Raises ``TrainingDiverged`` if ``loss``, the mean over the epoch so far, is infinite or NaN.
 
-    ``steps`` is the number of steps between two checks; the message uses it to say in which steps the divergence may
-    have begun.
+    ``steps`` is the number of steps between checks, from which the message says where the divergence may have begun.
     """
     if not math.isfinite(loss):
         first = (progress.step - 1) // steps * steps + 1
@@ -29,7 +29,7 @@ def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
 
 
 def require_finite_scores(logits: npt.NDArray[np.floating], progress: Progress) -> None:
-    """Raises ``TrainingDiverged`` if any of the validation split's ``logits`` is not finite."""
+    """Raises ``TrainingDiverged`` if any of the validation ``logits`` is not finite."""
     if not np.isfinite(logits).all():
         _give_up("the scores on the validation split are no longer finite numbers", progress)
 

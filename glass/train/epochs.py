@@ -1,4 +1,4 @@
-"""Trains a run from its first to its last epoch: trains, validates, saves checkpoints and exports the best model."""
+"""Runs a training from its first to its last epoch: trains, validates, saves checkpoints and exports the best model."""
 
 import logging
 import math
@@ -29,15 +29,15 @@ __all__ = ["CHECK_EVERY", "Trainer"]
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 10
-"""Interval, in steps, at which the loss is checked and the processes agree on whether to stop. Each check waits for the
+"""How often, in steps, the loss is checked and the processes agree on whether to stop. Each check waits for the
 device."""
 
 
 class Trainer:
-    """Trains the epochs of ``config``; each process has one trainer.
+    """Trains all epochs in ``config``; each process has one trainer.
 
     It saves a checkpoint after each epoch and, if ``checkpoint_every`` is given, every ``checkpoint_every`` steps.
-    ``on_epoch`` is called with the metrics of each epoch and stops the run by returning False.
+    ``on_epoch`` is called with each epoch's metrics and stops the run by returning False.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Trainer:
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer, class_weights)
 
     def resume(self) -> bool:
-        """Resumes from the newest checkpoint and logs which one it is; returns False if there is none."""
+        """Resumes from the newest checkpoint and logs which; returns False if there is none."""
         if self.accelerator.is_main_process:
             self.store.remove_unfinished()
         self.ledger.load_earlier()
         found, progress = self.state.load(self.store), self.state.progress
         if found is None:
             return False
-        if self.accelerator.is_main_process:  # drops the lines of epochs after this checkpoint
+        if self.accelerator.is_main_process:  # drops lines for epochs after this checkpoint
             self.folder.write_metrics(progress.history)
         self.best.restore()
         logger.info("continuing from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
@@ -78,7 +78,7 @@ class Trainer:
     def refuse_if_still_bad(self, dataset: ShardDataset) -> None:
         """Retries the samples that the run could not read before it was interrupted.
 
-        Raises ``InputError`` if more of them than allowed still cannot be read.
+        Raises ``InputError`` if too many still cannot be read.
         """
         loaders = {self.config.train_split: self.state.loader, self.config.valid_split: self.valid_loader}
         summaries = [
@@ -91,8 +91,8 @@ class Trainer:
     def fit(self) -> bool:
         """Trains until the last epoch is done or patience runs out, and returns True.
 
-        Returns False if a signal or ``on_epoch`` stopped it earlier, after saving a checkpoint from which the run can
-        be resumed.
+        If a signal or ``on_epoch`` stops it earlier, saves a checkpoint from which the run can be resumed and returns
+        False.
         """
         with StopSignal() as stop:
             while not self._is_over():
@@ -111,7 +111,7 @@ class Trainer:
         return over
 
     def _is_over(self) -> bool:
-        """Whether the run is finished. Depends on the history alone, so a resumed run ends at the same epoch."""
+        """Whether the run is finished. This depends only on the history, so a resumed run ends at the same epoch."""
         progress, patience = self.state.progress, self.config.train.patience
         if progress.epoch >= self.config.epochs:
             return True
@@ -136,7 +136,7 @@ class Trainer:
                 progress.step_in_epoch += 1
                 self.state.follow()
                 self._look(display)
-                if progress.step_in_epoch == steps:  # the checkpoint follows with the end of the epoch
+                if progress.step_in_epoch == steps:  # the checkpoint follows at the end of the epoch
                     # An epoch too short for a check is trained again once the shards are repaired.
                     self._require_readable(save=steps > CHECK_EVERY)
                     break
@@ -150,7 +150,7 @@ class Trainer:
         return True
 
     def _groups(self, loader: BatchLoader, totals: Totals) -> Iterator[list[dict[str, Any]]]:
-        """Yields the batches of each step, and logs an explanation if the process's first step is slow.
+        """Yields each step's batches, and logs an explanation if the process's first step is slow.
 
         Before and during that step, kernels are compiled and selected, and the loader's readers start up, which may
         take half a minute.
@@ -177,8 +177,9 @@ class Trainer:
         )
 
     def _look(self, display: ProgressDisplay) -> None:
-        """Advances the display. Every ``CHECK_EVERY`` steps, also reads and displays the loss, and raises an error if
-        it is not finite."""
+        """Advances the display. Every ``CHECK_EVERY`` steps, also reads and displays the loss, and raises
+        ``TrainingDiverged`` if it is not finite.
+        """
         progress, totals = self.state.progress, self.state.totals
         if progress.step % CHECK_EVERY:
             display.advance()
@@ -192,10 +193,10 @@ class Trainer:
         self.accelerator.log({"train/loss": seen["loss"]}, step=progress.step)
 
     def _require_readable(self, save: bool = True) -> None:
-        """Records the samples that could not be read, and raises ``InputError`` if there are more than allowed.
+        """Records the samples that could not be read, and raises ``InputError`` if there are too many.
 
-        If ``save`` is true, a checkpoint is saved before the error is raised. Once the shards are repaired, the run can
-        then resume from this point rather than from the previous checkpoint.
+        If ``save`` is true, saves a checkpoint before raising, so that once the shards are repaired, the run can resume
+        from here rather than from the previous checkpoint.
         """
         summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),
@@ -210,20 +211,20 @@ class Trainer:
     def _stopped(self, stop: StopSignal, number: int) -> bool:
         """Whether to stop at step ``number``, or at validation batch ``number``.
 
-        A single process may stop at any step or batch. Multiple processes only stop at multiples of ``CHECK_EVERY``,
-        where they tell each other whether any of them has received a signal.
+        A single process may stop at any step or batch. Several processes stop only at multiples of ``CHECK_EVERY``,
+        where they share whether any of them has received a signal.
         """
         if self.accelerator.num_processes == 1:
             return stop.received is not None
         return number % CHECK_EVERY == 0 and any_process(self.accelerator, stop.received is not None)
 
     def _finish_epoch(self, stop: StopSignal) -> dict[str, Any] | None:
-        """Validates the epoch, records its metrics, and advances the schedule. Returns None if a signal interrupts the
+        """Validates the epoch, records its metrics, and advances the schedule. Returns None if a signal interrupts
         validation.
 
-        After an interruption, the saved position remains that of the epoch's last step, and the resumed run starts with
-        the validation. A signal must interrupt the validation, which can take longer than the time that a cluster
-        grants before it kills a job.
+        After an interruption, the saved position is still the epoch's last step, and the resumed run starts with
+        validation. A signal has to interrupt validation, because it may take longer than the time a cluster allows
+        before killing a job.
         """
         state, progress = self.state, self.state.progress
         trained = state.totals.read(self.accelerator)
@@ -237,7 +238,7 @@ class Trainer:
             progress, trained, state.totals, valid, time.perf_counter() - started, state.optimizer.param_groups
         )
         with warnings.catch_warnings():
-            # A resumed run may start with the validation, before taking a step of its own.
+            # A resumed run may start with validation, before it has taken a step itself.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             state.schedule.step()
         progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
@@ -246,7 +247,7 @@ class Trainer:
         return line
 
     def _validated(self, stop: StopSignal) -> dict[str, float | None] | None:
-        """Returns the metrics of the validation split, or None if a signal interrupted the validation."""
+        """Returns the metrics on the validation split, or None if a signal interrupted validation."""
         predictions = validation_scores(
             self.state, self.valid_loader, self.precision, lambda number: self._stopped(stop, number)
         )
@@ -256,8 +257,7 @@ class Trainer:
         return binary_metrics(predictions.label, predictions.probability)
 
     def _note(self, line: dict[str, Any]) -> None:
-        """Appends the epoch's ``line`` to the history and ``metrics.jsonl``, and sends it to the trackers and the
-        log."""
+        """Adds the epoch's ``line`` to the history, ``metrics.jsonl``, the trackers and the log."""
         progress = self.state.progress
         progress.history.append(line)
         better = self.best.consider(line)

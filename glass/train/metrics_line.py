@@ -1,15 +1,14 @@
-"""Builds the line of ``metrics.jsonl`` that holds an epoch's results, compares such lines, and formats them for the
-log.
+"""Builds the ``metrics.jsonl`` line with an epoch's results, compares such lines, and formats them for the log.
 
 The entries are:
 
 * ``epoch`` (from 1) and ``step`` (optimiser steps since the start);
 * ``train_loss`` (label smoothing included), ``train_accuracy`` and ``train_images``;
 * ``valid_loss`` (nats, no smoothing), and ``valid_*`` for each metric of ``glass.measure.metrics``;
-* ``lr_*`` per parameter group;
+* ``lr_*`` for each parameter group;
 * ``train_time_s`` and ``images_per_s``, which cover training only;
 * ``data_wait_s``, the part of ``train_time_s`` spent waiting for batches;
-* ``valid_time_s``, and ``epoch_time_s``, the sum of ``train_time_s`` and ``valid_time_s``;
+* ``valid_time_s``, and ``epoch_time_s``, which is ``train_time_s`` + ``valid_time_s``;
 * ``peak_vram_bytes``, on a machine with a GPU.
 
 Undefined metrics are null.
@@ -36,10 +35,10 @@ def epoch_line(
     valid_time_s: float,
     groups: list[dict[str, Any]],
 ) -> Line:
-    """Returns the line for the epoch that has just been validated.
+    """Returns the line for the epoch just validated.
 
-    ``trained`` is the result of ``totals.read``, ``valid`` is that of ``binary_metrics``, and ``groups`` are the
-    optimiser's parameter groups.
+    ``trained`` comes from ``totals.read`` and ``valid`` from ``binary_metrics``; ``groups`` are the optimiser's
+    parameter groups.
     """
     line: Line = {
         "epoch": progress.epoch + 1,
@@ -62,20 +61,20 @@ def epoch_line(
 
 
 def is_better(line: Line, best: Line | None, select_by: str) -> bool:
-    """Whether ``line`` is better than ``best``, or there is no ``best`` yet.
+    """Whether ``line`` is better than ``best``, or ``best`` is None.
 
     Compares the validation metric ``select_by`` (an entry ``valid_*`` without its prefix), breaking ties by AUROC, then
-    by loss. Lower is better for the loss, higher for all other metrics; an undefined value (None) is worst. Returns
-    False if all are equal.
+    by loss. For the loss, lower is better; for all other metrics, higher is. An undefined value (None) is worst.
+    Returns False if all are equal.
     """
     return best is None or _rank(line, select_by) > _rank(best, select_by)
 
 
 def epochs_without_gain(history: list[Line], select_by: str) -> int:
-    """Returns the number of epochs since the one with the best validation metric ``select_by``, or since the first such
-    epoch if several tie.
+    """Returns the number of epochs since the best one by the validation metric ``select_by`` (the first if several
+    tie).
 
-    Unlike in :func:`is_better`, ties are not broken: improvements that do not show in this metric are no reason to
+    Ties are not broken as in :func:`is_better`: an improvement that this metric does not show is not a reason to
     continue training.
     """
     values = [_value(line, select_by) for line in history]
@@ -94,8 +93,9 @@ def _value(line: Line, name: str) -> float:
 
 
 def describe(line: Line, epochs: int, better: bool) -> str:
-    """Formats the line for the log; ``epochs`` is the total number of epochs, and ``better`` marks the epoch as the
-    best so far."""
+    """Formats the line for the log. ``epochs`` is the total number of epochs, and ``better`` marks this one as the best
+    so far.
+    """
 
     def number(name: str) -> str:
         return "–" if line[name] is None else f"{line[name]:.3f}"

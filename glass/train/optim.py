@@ -1,4 +1,4 @@
-"""Sets up AdamW with a learning rate for each part of the network, and the cosine schedule that lowers these rates."""
+"""Sets up AdamW with a learning rate for each part of the network, and the cosine schedule that lowers the rates."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -36,13 +36,12 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
 
 
 def build_optimizer(groups: Iterable[dict[str, Any]]) -> torch.optim.AdamW:
-    """AdamW over ``groups``, fused into one kernel on CPU and GPU. The parameters must already be on their device."""
+    """AdamW for ``groups``, fused into one kernel on CPU and GPU. The parameters must already be on their device."""
     return torch.optim.AdamW(list(groups), fused=True)
 
 
 class _Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
-    """torch's cosine schedule, except that a rate below the minimum stays constant instead of being raised to the
-    minimum."""
+    """torch's cosine schedule, except that a rate below the minimum stays constant instead of rising to the minimum."""
 
     def get_lr(self) -> list[float | torch.Tensor]:
         return [
@@ -54,10 +53,10 @@ class _Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
 def build_schedule(
     optimizer: torch.optim.Optimizer, epochs: int, lr_min: float
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Returns a half-cosine schedule from each group's learning rate down to ``lr_min``. Call its ``step`` once after
-    each epoch.
+    """Returns a half-cosine schedule that lowers each group's learning rate to ``lr_min``. Call its ``step`` after each
+    epoch.
 
-    Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2. If the rate of a group is ``lr_min``
-    or less, e.g. 0, it does not change.
+    Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2. A group's rate does not change if it
+    is ``lr_min`` or less, e.g. 0.
     """
     return _Cosine(optimizer, T_max=epochs, eta_min=lr_min)

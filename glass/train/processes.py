@@ -1,8 +1,8 @@
-"""Sets up the processes, devices and precision of a run, and handles the two ways in which its processes end early.
+"""Sets up a run's processes, devices and precision, and handles the two ways in which its processes end early.
 
 On a signal from the cluster or the keyboard, the run finishes its current step, saves a checkpoint and stops. If one
-process dies or hangs, the others must end too, since every step sums the gradients of all processes. They notice it at
-the next exchange: immediately if the connection breaks, or after ``process_timeout_s`` if the process hangs.
+process dies or hangs, the others must end too, since every step sums the gradients from all processes. They notice at
+the next exchange: at once if the connection breaks, or after ``process_timeout_s`` if the process hangs.
 """
 
 import logging
@@ -46,7 +46,7 @@ _SIGNS = (
     "gloo",
     "tcpstore",
 )
-"""Substrings of torch.distributed error messages which indicate that another process is gone."""
+"""Substrings in torch.distributed error messages that mean another process is gone."""
 
 
 def run_device() -> torch.device:
@@ -56,7 +56,7 @@ def run_device() -> torch.device:
 
 
 def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]:
-    """Returns (accelerator, precision) for a run whose folder is ``output``.
+    """Returns (accelerator, precision) for the run in the folder ``output``.
 
     Raises ``InputError`` if the device does not support the configured precision, or if Accelerate does not see all
     processes that were started.
@@ -64,10 +64,10 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
     cuda = run_device().type == "cuda"
     precision, reason = resolve_precision(config.precision, run_device())
     accelerator = Accelerator(
-        # Without this Accelerate does not see the other processes of a run on CPUs, and each would
-        # train a separate model.
+        # Without this, Accelerate does not see the other processes of a run on CPUs, and each would train a separate
+        # model.
         cpu=not cuda,
-        # The preset decides, not a config file of Accelerate.
+        # The preset decides, not an Accelerate config file.
         mixed_precision=ACCELERATE_NAMES[precision],
         # Accelerate would divide the loss by a number from its config file.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
@@ -87,8 +87,7 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
 
 
 def environment(accelerator: Accelerator, precision: str) -> dict[str, Any]:
-    """Returns the device, precision, number of processes and communication backend, to be stored in the run's
-    record."""
+    """Returns the device, precision, number of processes and communication backend, for the run's record."""
     device = accelerator.device
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -99,7 +98,7 @@ def environment(accelerator: Accelerator, precision: str) -> dict[str, Any]:
 
 
 def any_process(accelerator: Accelerator, wish: bool) -> bool:
-    """Whether ``wish`` is true on any process; the result is the same on all of them."""
+    """Whether ``wish`` is true on any process; all processes get the same result."""
     flag = torch.tensor(float(wish), device=accelerator.device)
     return bool(accelerator.reduce(flag, "sum").item())
 
@@ -118,12 +117,12 @@ def _require_all_processes(accelerator: Accelerator) -> None:
 
 
 def _set_cpu_threads(config: RunConfig) -> None:
-    """Sets torch's number of threads to ``config.cpu_threads``. If that is None and the process was started by a
-    launcher, sets it to the process's share of the cores.
+    """Sets torch's thread count to ``config.cpu_threads`` or, if that is None and a launcher started the process, to
+    the process's share of the cores.
 
     ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 if the user has not set it, which would leave the
-    other cores idle. If OMP_NUM_THREADS has any other value, it was set by the user and is respected. Without a
-    launcher, torch's own choice is kept.
+    other cores idle. Any other value was set by the user and is respected. Without a launcher, torch's own choice is
+    kept.
     """
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
@@ -161,12 +160,12 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
 
 
 class StopSignal:
-    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; repeating the same signal has
-    its usual effect.
+    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; the same signal again has its
+    usual effect.
 
-    The three signals are handled independently: clusters may warn a job with one signal and end it with another, and
-    the second must not interrupt the checkpoint that is written in response to the first. Enter the context in the main
-    thread, and only around code that checks :attr:`received`.
+    The three signals are handled independently: clusters may warn a job with one and end it with another, which must
+    not interrupt the checkpoint written in response to the first. Enter the context in the main thread, and only around
+    code that checks :attr:`received`.
     """
 
     def __init__(self) -> None:
@@ -175,7 +174,7 @@ class StopSignal:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
-        # Background jobs of a script ignore SIGINT, and must keep ignoring it.
+        # A script's background jobs ignore SIGINT, and must keep ignoring it.
         heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
@@ -196,8 +195,8 @@ class StopSignal:
 
 
 def lost_process(error: BaseException, timeout_s: float) -> str | None:
-    """Returns a message for the user if ``error`` means that another process was lost, and None for any other error."""
-    if not isinstance(error, RuntimeError):  # all errors of torch.distributed are
+    """Returns a message for the user if ``error`` means that another process was lost, else None."""
+    if not isinstance(error, RuntimeError):  # all torch.distributed errors are
         return None
     text = " ".join(str(error).split())
     if not any(sign in text.lower() for sign in _SIGNS):
@@ -209,7 +208,7 @@ def lost_process(error: BaseException, timeout_s: float) -> str | None:
 
 
 def end_at_once(message: str, code: int) -> NoReturn:
-    """Prints ``message`` and exits at once, without cleanup, because some threads still wait for the lost process."""
+    """Prints ``message`` and exits at once, without cleanup, because threads still wait for the lost process."""
     rank = os.environ.get("RANK", "0")
     sys.stdout.flush()
     sys.stderr.write(f"error: process {rank}: {message}\n")

@@ -1,4 +1,4 @@
-"""Shows the progress of an epoch, as a bar in a terminal or as lines in a log file, and explains long waits."""
+"""Shows an epoch's progress, as a bar in a terminal or as lines in a log file, and explains long waits."""
 
 import logging
 import sys
@@ -17,13 +17,13 @@ __all__ = ["AFTER_S", "ProgressDisplay", "duration", "report_if_slow"]
 logger = logging.getLogger(__name__)
 
 AFTER_S = 1.0
-"""Seconds after which :func:`report_if_slow` logs the reason for a wait."""
+"""Seconds after which :func:`report_if_slow` logs why the user has to wait."""
 
 
 class ProgressDisplay:
-    """Shows how many of the ``total`` steps of an epoch are done, and the remaining time of the whole run.
+    """Shows how many of an epoch's ``total`` steps are done, and the whole run's remaining time.
 
-    ``later`` is the number of steps in all later epochs.
+    ``later`` is the total number of steps in later epochs.
     """
 
     def __init__(self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True) -> None:
@@ -43,8 +43,9 @@ class ProgressDisplay:
         self._bar.close()
 
     def advance(self, **seen: float) -> None:
-        """Counts one more step. To update the displayed text as well, pass all three of ``loss``, ``images_per_s`` and
-        ``wait_share`` (0 … 1)."""
+        """Counts one more step. To update the displayed text, too, pass ``loss``, ``images_per_s`` and ``wait_share``
+        (0 … 1).
+        """
         self._done += 1
         self._bar.update(1)
         if self._timed_from is None:  # the first step warms up: its time is not typical
@@ -61,8 +62,9 @@ class ProgressDisplay:
             logger.info("%s, step %d/%d: %s", self._title, self._done, self._total, text)
 
     def _left(self) -> str:
-        """Returns text with the remaining time, estimated from the pace of all steps except the first; empty after only
-        one step."""
+        """Returns the remaining time as text, estimated from the pace of all steps but the first; empty if there was
+        only one.
+        """
         first, since = self._timed_from or (self._done, 0.0)
         steps = self._done - first
         if not steps:
@@ -88,7 +90,7 @@ def report_if_slow(what: str) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Formats a duration coarsely, as befits an estimate: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``.
+    """Formats an estimated duration coarsely: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``.
 
     >>> duration(11_980)
     '3 h 20 min'

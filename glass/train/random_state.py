@@ -1,4 +1,4 @@
-"""The state of the random generators that training uses (dropout, stochastic depth)."""
+"""Saves and restores the random generators that training uses (dropout, stochastic depth)."""
 
 import random
 from typing import Any
@@ -19,8 +19,9 @@ def seed_all(seed: int, stream: int = 0) -> None:
 
 
 def get_random_state(device: torch.device) -> dict[str, Any]:
-    """Returns the state of all generators as tensors and plain containers, which can be loaded without executing
-    code."""
+    """Returns the states of all generators as tensors and plain containers, which can be loaded without executing
+    code.
+    """
     numpy_state: dict[str, Any] = np.random.get_state(legacy=False)  # noqa: NPY002
     inner = numpy_state["state"]
     state: dict[str, Any] = {
@@ -34,7 +35,7 @@ def get_random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Restores a state returned by :func:`get_random_state`. On a CPU, the state of CUDA's generator is ignored."""
+    """Restores a state returned by :func:`get_random_state`. On a CPU, CUDA's generator state is ignored."""
     random.setstate(state["python"])
     inner = state["numpy"]["state"]
     key = inner["key"].numpy().astype(np.uint32)

@@ -1,7 +1,7 @@
-"""Carries out a training run: sets up processes, data, model and folder, then trains all epochs.
+"""Runs a training: sets up processes, data, model and folder, then trains all epochs.
 
-Accelerate prepares the model, the optimiser and the schedule, but not the loaders, which divide the data among the
-ranks themselves.
+Accelerate prepares the model, the optimiser and the schedule, but not the loaders: they divide the data among the
+processes themselves.
 """
 
 import logging
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingStopped(Exception):
-    """Raised if a signal stops a study of several runs. The run in progress has saved a checkpoint."""
+    """Raised if a signal stops a study with several runs. The current run has saved a checkpoint."""
 
 
 def train(
@@ -54,13 +54,13 @@ def train(
     on_epoch: Callable[[dict[str, Any]], bool] | None = None,
     trackers: Sequence[GeneralTracker] = (),
 ) -> bool:
-    """Trains on the shards in ``data`` and writes the run to the folder ``output``, or resumes the run found there.
+    """Trains on the shards in ``data`` and writes the run into the folder ``output``, or resumes the run found there.
 
-    ``OpenShards`` stay open, so many runs on the same data can share them. With ``checkpoint_every``, a checkpoint is
-    also saved every ``checkpoint_every`` steps, not only at the end of each epoch. ``on_epoch`` is called with the
-    metrics of each epoch and stops the run by returning False. ``trackers`` receive the metrics in addition to the
-    trackers named in the settings. Returns whether the run is finished. Raises ``InputError`` for unsuitable data,
-    settings or folders, and for a full disk.
+    ``OpenShards`` stay open, so many runs on the same data can share them. A checkpoint is saved at the end of each
+    epoch and, if ``checkpoint_every`` is given, every ``checkpoint_every`` steps. ``on_epoch`` is called with each
+    epoch's metrics and stops the run by returning False. ``trackers`` receive the metrics, as do the trackers named in
+    the settings. Returns whether the run is finished. Raises ``InputError`` for unsuitable data, settings or folders,
+    and for a full disk.
     """
     if not isinstance(data, OpenShards):
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
@@ -111,8 +111,7 @@ def train(
 
 
 def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surroundings: dict[str, Any]) -> None:
-    """Records the settings and the data of the run. Raises ``InputError`` if the folder holds a run on other data or
-    with other settings."""
+    """Records the run's settings and data. Raises ``InputError`` if the folder contains a run with different ones."""
     where: TrainedOn = {**dataset_digest(dataset.root), "path": str(dataset.root.resolve())}
     folder.begin(config, where, surroundings)
     # ``begin`` has refused other data or splits, so if the run is resumed, this rewrites the same ids.
@@ -121,10 +120,10 @@ def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surround
 
 
 def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights: bool) -> tuple[Any, Any, Any]:
-    """Returns (model, optimiser, schedule) of a new run, prepared by ``accelerator`` and identical on every process.
+    """Returns a new run's (model, optimiser, schedule), prepared by ``accelerator`` and identical on every process.
 
-    With BatchNorm, DistributedDataParallel copies the main process's running statistics to the other processes before
-    each step, so they reflect only the main process's part of each batch.
+    If the model has BatchNorm, its running statistics reflect only the main process's part of each batch, because
+    DistributedDataParallel copies them to the other processes before each step.
     """
     seed_all(config.seed)
     fetched = with_weights and config.model.pretrained
@@ -137,16 +136,16 @@ def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights:
         compile_backbones(model)
     optimizer = build_optimizer(parameter_groups(model, config.optim))
     schedule = build_schedule(optimizer, config.epochs, config.optim.lr_min)
-    # From here on each process draws its own dropout masks.
+    # From here on, each process has its own dropout masks.
     seed_all(config.seed, stream=accelerator.process_index + 1)
     return accelerator.prepare(model, optimizer, schedule)
 
 
 def _loader(shards: OpenShards, config: RunConfig, accelerator: Accelerator, *, training: bool) -> Any:
-    """Returns this process's loader for its share of a split: the training split if ``training`` is true, the
-    validation split if it is false.
+    """Returns the loader for this process's share of a split: the training split if ``training`` is true, else the
+    validation split.
 
-    Validation reads images in manifest order with the windows of epoch 0, so its scores can be compared between epochs.
+    Validation reads images in manifest order, with epoch 0's windows, so its scores can be compared between epochs.
     """
     settings, split = config.loader, config.train_split
     if not training:
@@ -177,15 +176,16 @@ def _backbones(model: Any) -> dict[str, Any]:
 
 
 def _has_checkpoints(folder: RunFolder) -> bool:
-    """Whether there is a checkpoint from which the weights will be loaded. Only the main process looks for one; the
-    result is the same on all processes."""
+    """Whether there is a checkpoint to load the weights from. Only the main process looks for one; all processes get
+    the same result.
+    """
     return broadcast_object_list([folder.has_checkpoints()])[0]
 
 
 def _average(model: Any, decay: float | None) -> Any:
     """Returns a moving average of all weights and statistics, or None if ``decay`` is None.
 
-    The decay rises from a low initial value, so the weights of the first steps, which are far from the final ones,
+    The decay rises from a low initial value, so the weights from the first steps, which are far from the final ones,
     quickly lose their influence.
     """
     return None if decay is None else timm.utils.ModelEmaV3(model, decay, use_warmup=True)

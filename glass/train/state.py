@@ -1,4 +1,4 @@
-"""Saves and restores the state, gathered from all processes, that a run needs to resume exactly."""
+"""Saves and restores the state that a run needs to resume exactly, gathered from all processes."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class BatchLoader(LedgerLoader, Protocol):
-    """The part of a loader's interface that training uses; ``loaders.build_loader`` makes such loaders."""
+    """The part of the loader interface that training uses; ``loaders.build_loader`` builds such loaders."""
 
     def __iter__(self) -> Any: ...
     def __len__(self) -> int: ...
@@ -33,7 +33,7 @@ class BatchLoader(LedgerLoader, Protocol):
 
 @dataclass
 class Progress:
-    """The position of a run, as plain values. It is part of every checkpoint."""
+    """A run's position, as plain values; part of every checkpoint."""
 
     epoch: int = 0
     """Number of finished epochs."""
@@ -42,7 +42,7 @@ class Progress:
     step_in_epoch: int = 0
     """Steps taken in the unfinished epoch."""
     best: dict[str, Any] | None = None
-    """The line of ``history`` that belongs to the exported model."""
+    """The exported model's line in ``history``."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One line per finished epoch, as in ``metrics.jsonl``."""
 
@@ -63,8 +63,8 @@ class Progress:
 class RunState:
     """The parts of a run that change during training.
 
-    Model, optimiser and schedule are those prepared by ``accelerator``. :meth:`save` and :meth:`load` must be called on
-    all processes.
+    The model, the optimiser and the schedule were prepared by ``accelerator``. :meth:`save` and :meth:`load` must be
+    called on all processes.
     """
 
     accelerator: Any
@@ -97,7 +97,7 @@ class RunState:
             self.average.update(self.plain_model, self.progress.step)
 
     def save(self, store: CheckpointStore) -> None:
-        """Saves a checkpoint of the state after the last optimiser step. Only the main process writes."""
+        """Saves the state after the last optimiser step as a checkpoint. Only the main process writes."""
         scaler = self.accelerator.scaler
         training = {
             "progress": dict(vars(self.progress)),
@@ -134,10 +134,10 @@ class RunState:
         return found
 
     def _take_up(self, optimizer: dict[str, Any], training: dict[str, Any]) -> None:
-        """Restores everything but the weights. If the states do not belong to this run, exceptions of various types are
-        raised.
+        """Restores everything but the weights. Raises exceptions of various types if the states do not belong to this
+        run.
 
-        A checkpoint's checksums only prove that its files are undamaged, not that they belong to this run.
+        A checkpoint's checksums prove that its files are undamaged, but not that they belong to this run.
         """
         self.optimizer.load_state_dict(optimizer)
         if set(training["schedule"]) != set(self.schedule.state_dict()):

@@ -1,8 +1,8 @@
-"""Takes optimiser steps whose result does not depend on how samples are divided into micro-steps and processes.
+"""Takes optimiser steps whose result does not depend on how samples are divided among micro-steps and processes.
 
-The loss of a step is the sum of the losses of its valid samples, divided by the number of these samples in all
-micro-steps and all processes. The fillers at the end of an epoch (:mod:`loaders.order.order`) therefore have no effect.
-A step does not wait for the device.
+The loss of a step is the total loss of its valid samples divided by their number, over all micro-steps and processes.
+The fillers at the end of an epoch (:mod:`loaders.order.order`) therefore have no effect. A step does not wait for the
+device.
 """
 
 import time
@@ -28,7 +28,7 @@ Batch = dict[str, Any]
 class Totals:
     """Sums over the samples that this process has trained on in the current epoch.
 
-    The sums are kept on the device, because reading them means waiting for the device.
+    They are kept on the device, because reading them means waiting for it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -37,24 +37,26 @@ class Totals:
         self.data_wait_s = 0.0
 
     def add(self, losses: torch.Tensor, correct: torch.Tensor, is_valid: torch.Tensor) -> None:
-        """Adds the samples of a batch.
+        """Adds a batch.
 
-        Each argument is (B,): the loss, whether the prediction is right, and whether the sample is valid. If a sample
-        is not valid, its loss must already be 0 and its ``correct`` False.
+        Each argument is (B,): each sample's loss, whether its prediction is right, and whether it is valid. The loss of
+        an invalid sample must already be 0, and its ``correct`` False.
         """
         columns = torch.stack([losses.detach(), correct.to(losses.dtype), is_valid.to(losses.dtype)])
         self._sums += columns.sum(dim=1, dtype=torch.float64)
 
     def read(self, accelerator: Any) -> dict[str, float]:
-        """Returns the mean ``loss``, the ``accuracy`` and the number of ``samples`` over all processes. Waits for the
-        device."""
+        """Returns the mean ``loss``, the ``accuracy`` and the number of ``samples`` across all processes. Waits for the
+        device.
+        """
         loss, correct, samples = accelerator.reduce(self._sums.clone(), "sum").tolist()
         samples_or_one = max(samples, 1.0)
         return {"loss": loss / samples_or_one, "accuracy": correct / samples_or_one, "samples": samples}
 
     def state(self, accelerator: Any) -> dict[str, Any]:
-        """Returns the state to be saved in a checkpoint: the sums over all processes, and this process's training and
-        waiting times."""
+        """Returns the state for a checkpoint: the sums over all processes, and this process's training and waiting
+        times.
+        """
         return {
             "sums": accelerator.reduce(self._sums.clone(), "sum").cpu(),
             "train_time_s": self.train_time_s,
@@ -62,17 +64,18 @@ class Totals:
         }
 
     def load_state(self, state: dict[str, Any], is_main_process: bool) -> None:
-        """Restores a state returned by :meth:`state`. The main process takes over the sums of all processes; the others
-        start at 0."""
+        """Restores a state returned by :meth:`state`. The main process gets the sums over all processes; the others
+        start at 0.
+        """
         self._sums.copy_(state["sums"] if is_main_process else torch.zeros(3))
         self.train_time_s = float(state["train_time_s"])
         self.data_wait_s = float(state["data_wait_s"])
 
 
 class Engine:
-    """Takes optimiser steps with the model and optimiser prepared by ``accelerator``.
+    """Takes optimiser steps with the model and the optimiser prepared by ``accelerator``.
 
-    ``class_weights`` are the weights of real and generated images in the loss; if None, both are 1.
+    ``class_weights`` are the loss weights of real and generated images; if None, both are 1.
     """
 
     def __init__(
@@ -90,11 +93,11 @@ class Engine:
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, device=accelerator.device)
 
     def step(self, batches: list[Batch], totals: Totals) -> None:
-        """Takes one optimiser step over ``batches`` (its micro-steps, at least one), and adds its samples to
+        """Takes one optimiser step over ``batches`` (one micro-step each, at least one), and adds the samples to
         ``totals``.
 
-        Must be called on all processes, with the same number of batches. Does not wait for the device. If the memory is
-        too small, raises ``DoesNotFit``, whose message suggests settings that should fit.
+        Must be called on all processes, with the same number of batches. Does not wait for the device. If it does not
+        fit in memory, raises ``DoesNotFit``, whose message suggests settings that should.
         """
         try:
             self._step(batches, totals)
@@ -108,7 +111,7 @@ class Engine:
         valid = [batch["is_valid"].to(device, non_blocking=True) for batch in batches]
         count = torch.stack([mask.sum() for mask in valid]).sum()
         count = self.accelerator.reduce(count, "sum").clamp(min=1)
-        # DistributedDataParallel averages the gradients of the processes; the loss is a sum.
+        # DistributedDataParallel averages the processes' gradients; the loss is a sum.
         scale = self.accelerator.num_processes / count
         for index, (batch, is_valid) in enumerate(zip(batches, valid, strict=True)):
             last = index == len(batches) - 1
@@ -131,7 +134,7 @@ class Engine:
         losses = functional.cross_entropy(logits, label, reduction="none", label_smoothing=self.config.label_smoothing)
         if self.class_weights is not None:
             losses = losses * self.class_weights[label]
-        # ``where`` and not a product with the mask, so that a NaN from a sample that does not count does not spread.
+        # ``where`` rather than a product with the mask, so that a NaN from an invalid sample does not spread.
         losses = torch.where(is_valid, losses, torch.zeros_like(losses))
         self.accelerator.backward(losses.sum() * scale)
         correct = (logits.detach().argmax(dim=1) == label) & is_valid
@@ -160,11 +163,10 @@ class Engine:
 
 
 def grouped(loader: Iterable[Batch], size: int, totals: Totals) -> Iterator[list[Batch]]:
-    """Yields lists of ``size`` batches (the last list may be shorter). The time spent fetching them is added to
-    ``totals``.
+    """Yields lists of ``size`` batches (the last may be shorter), and adds the time spent fetching them to ``totals``.
 
-    ``Accelerator.accumulate`` is not used for this: without a loader prepared by Accelerate, it cannot detect the end
-    of an epoch and would carry the last micro-steps over into the next one.
+    ``Accelerator.accumulate`` cannot do this: if Accelerate did not prepare the loader, it does not detect the end of
+    an epoch and would carry the last micro-steps over into the next.
     """
     batches = iter(loader)
     while True:

@@ -1,4 +1,4 @@
-"""Starts the trackers that record a run's metrics: TensorBoard, and those named in ``train.trackers``."""
+"""Starts the trackers that record a run's metrics: TensorBoard and those named in ``train.trackers``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from shards.errors import InputError
 __all__ = ["check_trackers", "start_trackers"]
 
 PROJECT = "glass-hires"
-"""Name of the W&B project or the MLflow experiment."""
+"""Name of the W&B project or MLflow experiment."""
 
 
 def check_trackers(config: RunConfig) -> None:
-    """Raises ``InputError`` for a tracker that Accelerate does not have, or whose library is not installed."""
+    """Raises ``InputError`` if Accelerate does not have a tracker, or if a tracker's library is not installed."""
     for name in config.train.tracker_names:
         if name not in LOGGER_TYPE_TO_CLASS:
             known = ", ".join(sorted(set(LOGGER_TYPE_TO_CLASS) - {"tensorboard"}))
@@ -31,9 +31,8 @@ def start_trackers(
 ) -> None:
     """Starts all trackers, including ``others``, and sends the settings to all of them except TensorBoard.
 
-    ``step`` is the step from which the run resumes. In TensorBoard, values that an earlier, interrupted attempt
-    recorded after that step are hidden. In the other trackers, a resumed run appears as a new run whose steps start at
-    ``step``.
+    ``step`` is the step from which the run resumes. TensorBoard hides values that an earlier, interrupted attempt
+    recorded after it. In other trackers, a resumed run appears as a new run whose steps start at ``step``.
     """
     made: list[GeneralTracker] = []
     if config.tensorboard:

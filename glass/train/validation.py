@@ -20,10 +20,10 @@ def validation_scores(
 ) -> Predictions | None:
     """Scores the validation split with the model; returns None if stopped.
 
-    The scores are gathered from all processes and are the same on each. ``is_stopped`` is called with each batch's
-    index before that batch is scored, and must return the same value on all processes. ``precision`` is the run's
-    setting. With multiple processes, the model's buffers, such as running statistics, are overwritten by those of the
-    main process.
+    The scores are gathered from all processes and are the same on each. ``is_stopped`` is called with a batch's index
+    before that batch is scored, and must return the same value on all processes. ``precision`` is the run's setting. If
+    there are several processes, the model's buffers, such as running statistics, are overwritten with those of the main
+    process.
     """
     model = state.judged_model
     if state.accelerator.num_processes > 1:

@@ -1,8 +1,8 @@
-"""The verdict page. It collects its content while images are scored, and is written at the end as one HTML file.
+"""The verdict page: collects its contents while images are scored, and writes them at the end as one HTML file.
 
-Each image has a row with its verdict and a thumbnail. Windows, crops and heat maps are kept only for the images with
-the highest scores, up to a size limit, so a page of a thousand images stays below 15 MB. With very many images, there
-are no thumbnails, and only the images with the highest scores have a row.
+Each image has a row with its verdict and a thumbnail. Windows, crops and heat maps are kept only for the
+highest-scoring images, up to a size limit, so a page with a thousand images stays below 15 MB. If there are very many
+images, there are no thumbnails, and only the highest-scoring images have a row.
 """
 
 import base64
@@ -38,7 +38,7 @@ CLAIMS_NOTE = "Claims do not change the verdict, and a missing claim proves noth
 
 @dataclass
 class VerdictPage:
-    """A verdict page for ``num_images`` images. Each image is added as soon as it has been scored."""
+    """A verdict page for ``num_images`` images, each of which is added as soon as it has been scored."""
 
     facts: PageFacts
     num_images: int
@@ -47,15 +47,15 @@ class VerdictPage:
     _details: Details = field(default_factory=Details)
 
     def watched(self, sources: Sequence[ImageSource]) -> Sequence[ImageSource]:
-        """Returns ``sources`` wrapped so that each keeps a thumbnail of its image, for the page to show.
+        """Wraps ``sources`` so that each keeps a thumbnail of its image for the page.
 
-        Returns them unchanged if the page shows no thumbnails, that is, with a single image or more than
-        ``MOST_THUMBNAILS``. The images of wrapped sources are decoded whole.
+        Returns them unwrapped if the page shows no thumbnails, that is, for a single image or more than
+        ``MOST_THUMBNAILS``. Wrapped sources decode their images whole.
         """
         return [WatchedSource(source) for source in sources] if 1 < self.num_images <= MOST_THUMBNAILS else sources
 
     def wants_picture(self, verdict: ImageVerdict) -> bool:
-        """Whether the page would show the windows of this image. The images with the highest scores take precedence."""
+        """Whether the page would show this image's windows. The highest-scoring images take precedence."""
         return verdict.margin is not None and self._details.wants(verdict.margin)
 
     def add(
@@ -65,9 +65,9 @@ class VerdictPage:
         loaded: LoadedImage | None = None,
         dense: DenseMap | None = None,
     ) -> None:
-        """Adds the verdict on the next image; ``source`` is this image's source, as returned by :meth:`watched`.
+        """Adds the verdict on the next image, whose ``source`` comes from :meth:`watched`.
 
-        If ``loaded`` is given, the page can show the image with its windows. If ``dense`` is given, too, it can also
+        If ``loaded`` is given, the page can show the image with its windows; if ``dense`` is given, too, it can also
         show the heat map.
         """
         number = len(self._verdicts)
@@ -84,7 +84,7 @@ class VerdictPage:
         write_text_atomic(path, self.html(written))
 
     def html(self, written: Sequence[str] = ()) -> str:
-        """The page as HTML text. ``written`` names the other files of this prediction."""
+        """The page as HTML text. ``written`` names the prediction's other files."""
         head, pictures = self.facts.head, self._details.pictures
         shown = self._shown()
         rows = [row_of(n, self._verdicts[n], head, self._thumbnails[n], pictures.get(n)) for n in shown]
@@ -122,9 +122,9 @@ class VerdictPage:
         )
 
     def _shown(self) -> list[int]:
-        """Returns the indices of the images that get a row, in ascending order.
+        """Returns, in ascending order, the indices of the images that get a row.
 
-        If there are more than ``MOST_ROWS`` images, these are the ones with the highest scores.
+        If there are more than ``MOST_ROWS`` images, these are the highest-scoring ones.
         """
         numbers = range(len(self._verdicts))
         if len(numbers) <= MOST_ROWS:
@@ -160,8 +160,8 @@ def _stability_text(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def _folder(paths: Sequence[str]) -> str:
-    """The folder that all ``paths`` share, with a slash at its end; empty if there is none."""
-    # The member of a tar is followed by where it came from: ``a.tar/KEY (real/x.jpg)``.
+    """The folder that all ``paths`` share, with a trailing slash; empty if there is none."""
+    # A tar member is followed by where it came from: ``a.tar/KEY (real/x.jpg)``.
     folders = zip(*(path.partition(" (")[0].split("/")[:-1] for path in paths), strict=False)
     shared = takewhile(lambda names: len(set(names)) == 1, folders)
     return "".join(f"{names[0]}/" for names in shared)
@@ -180,7 +180,7 @@ def _left_out(asked: int, images: int, rows: int) -> str:
 
 
 def _shown_text(rows: Sequence[Row]) -> str:
-    """A sentence that states for how many images the page shows pictures; empty if there are none."""
+    """States for how many images the page shows pictures; empty if for none."""
     scored, pictures = sum(not row.verdict.reason for row in rows), [row.picture for row in rows if row.picture]
     what = "its windows and crops" if any(picture.windows for picture in pictures) else "a larger picture"
     if not pictures:

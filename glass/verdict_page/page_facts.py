@@ -1,4 +1,4 @@
-"""What a verdict page shows about the model: its name, its training and calibration, and what it sees."""
+"""What a verdict page says about the model: its name, training and calibration, and what it sees."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ __all__ = ["PageFacts", "page_facts"]
 
 @dataclass(frozen=True)
 class PageFacts:
-    """The content of a page that is the same for all of its images."""
+    """The page contents that do not depend on the images."""
 
     head: PredictionHead
     facts: Sequence[tuple[str, str]]
-    """(name, text) of each entry that the page shows about the model and its views."""
+    """(name, text) for each entry about the model and its views."""
     warnings: Sequence[str] = ()
     """Warnings about the detector's decoders."""
 
@@ -33,9 +33,9 @@ class PageFacts:
 def page_facts(
     detector: "Detector", options: PredictOptions, head: PredictionHead, warnings: Sequence[str] = ()
 ) -> PageFacts:
-    """Returns what the page shows about ``detector``, whichever images it is given.
+    """Returns what the page says about ``detector``, whatever the images.
 
-    ``head`` is the result of ``document_head`` for ``detector`` and ``options``; ``warnings`` concern the detector's
+    ``head`` is what ``document_head`` returns for ``detector`` and ``options``; ``warnings`` are about the detector's
     decoders.
     """
     trained = detector.trained
@@ -58,9 +58,9 @@ _KINDS = {
 
 
 def _trained_on(model: str) -> str:
-    """Names the data set that the model was trained on, according to the record of its run.
+    """Names the data set that the model was trained on, from its run's record.
 
-    If there is no record, as with an exported model, or if it cannot be read, the text says so.
+    If there is no record, as for an exported model, or if it cannot be read, the text says so.
     """
     folder = local_folder(model)
     record = None if folder is None else folder.parent / "run.json"

@@ -1,6 +1,6 @@
-"""The pictures on a page: a small one of every image, and windows, crops and a heat map of some images.
+"""The pictures on a page: a thumbnail for every image; windows, crops and a heat map for some.
 
-Images are kept only as encoded text of limited length, so the memory needed does not depend on their sizes.
+Images are kept only as encoded text with limited length, so their sizes do not affect the memory needed.
 """
 
 import base64
@@ -27,12 +27,12 @@ Pixels = npt.NDArray[np.uint8]
 THUMBNAIL_SIDE, THUMBNAIL_BYTES = 88, 3_000
 
 MOST_DETAILED = 60
-"""Maximum number of images on a page that are shown with windows and crops."""
+"""Maximum number of images per page that are shown with windows and crops."""
 DETAIL_BYTES = 5_000_000
-"""Maximum size, in bytes, of all pictures on a page except thumbnails. Base64 enlarges them by a third."""
+"""Maximum total size, in bytes, of a page's pictures, not counting thumbnails. Base64 adds a third."""
 MOST_PER_IMAGE = 3_000_000
 LONGEST_SIDE = 1200
-"""Longest side, in pixels, of the picture on which the windows are drawn, if the page is for a single image."""
+"""Longest side, in pixels, of the picture with the windows, if the page is for a single image."""
 LEAST_SIDE = 560
 MOST_CROPS = 16
 OVERLAY_SIDE = 240
@@ -61,21 +61,21 @@ class WatchedSource:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with its windows, as a page shows it. All lengths are in pixels of the original image."""
+    """An image with its windows, as shown on a page. All lengths are in pixels of the original image."""
 
     width: int
     height: int
     is_turned: bool
-    """Whether the file asks viewers to rotate or flip the image. If so, ``image`` and ``windows`` have been turned
-    likewise."""
+    """Whether the file asks viewers to rotate or flip the image. If so, ``image`` and ``windows`` were turned
+    accordingly."""
     image: str
-    """Data URI of the image, scaled down for display."""
+    """The image, scaled down for display, as a data URI."""
     windows: list[Window]
-    """The windows, sorted by decreasing attention. Pixels are kept only for the first ``MOST_CROPS``."""
+    """The windows, by decreasing attention. Pixels are kept only for the first ``MOST_CROPS``."""
     crop_format: str
-    """How the crops are stored, such as "PNG" or "JPEG 88"."""
+    """The format in which crops are stored, such as "PNG" or "JPEG 88"."""
     overlay: str | None
-    """Data URI of the dense attention map, transparent where there is no attention; None if it was not requested."""
+    """Data URI of the dense attention map, transparent where there is no attention; None if not requested."""
 
     @property
     def num_bytes(self) -> int:
@@ -84,9 +84,9 @@ class Picture:
 
 
 def picture_of(loaded: LoadedImage, verdict: ImageVerdict, dense: DenseMap | None, num_images: int) -> Picture:
-    """Returns the picture that the page shows for an image, rotated upright as image viewers would display it.
+    """Returns the picture to show for an image, turned upright as image viewers would display it.
 
-    If the page has many images (``num_images``), the size limit of each picture is lower.
+    The more images the page has (``num_images``), the lower the size limit for each picture.
     """
     orientation = orientation_in(loaded.encoded)
     pixels = turned(loaded.pixels, orientation)
@@ -134,24 +134,25 @@ def _overlay(dense: DenseMap, shape: tuple[int, int], orientation: int) -> str:
 
 @dataclass
 class Details:
-    """The pictures of the images with the highest scores, up to the limits of a page."""
+    """The pictures of the highest-scoring images, up to a page's limits."""
 
     _kept: list[tuple[float, int, Picture]] = field(default_factory=list)
-    """A heap of (margin, -index of the image, picture). At its top is the picture to drop next: the one with the lowest
-    margin or, among equal margins, that of the last image."""
+    """A heap of (margin, -image index, picture). At its top is the picture to drop next: the one with the lowest margin
+    or, among equal margins, the last image's."""
     _num_bytes: int = 0
     _dropped: float = -np.inf
-    """The highest margin of an image whose picture was dropped."""
+    """The highest margin among images whose pictures were dropped."""
 
     def wants(self, margin: float) -> bool:
-        """Whether the picture of an image with this margin would be kept."""
+        """Whether a picture would be kept if its image had this margin."""
         if margin <= self._dropped:
             return False
         return len(self._kept) < MOST_DETAILED or margin > self._kept[0][0]
 
     def add(self, margin: float, number: int, picture: Picture) -> None:
-        """Adds the picture of the image with index ``number``. If a limit is exceeded, drops the pictures with the
-        lowest margins."""
+        """Adds a ``picture`` for the image with index ``number``. If a limit is exceeded, drops the pictures with the
+        lowest margins.
+        """
         heapq.heappush(self._kept, (margin, -number, picture))
         self._num_bytes += picture.num_bytes
         while len(self._kept) > MOST_DETAILED or (self._num_bytes > DETAIL_BYTES * 4 / 3 and len(self._kept) > 1):
@@ -161,5 +162,5 @@ class Details:
 
     @property
     def pictures(self) -> dict[int, Picture]:
-        """Index of an image → its picture, in ascending order of the indices."""
+        """Maps image indices, in ascending order, to pictures."""
         return {-number: picture for _, number, picture in sorted(self._kept, key=lambda kept: -kept[1])}

@@ -1,5 +1,6 @@
-"""What the page's template shows of each image: sentences about the verdict, positions on the score scale, and
-pictures."""
+"""What the page template shows for each image: sentences about the verdict, positions on the score scale, and
+pictures.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Edge:
     """A score, 0 … 1, at which the verdict changes."""
 
     place: float
-    """Position of the value on the scale, in percent."""
+    """The value's position on the scale, in percent."""
     text: str
 
     @property
@@ -36,29 +37,30 @@ class Edge:
 
 @dataclass(frozen=True)
 class Change:
-    """The verdict after a harmless change, or on the unchanged image."""
+    """The verdict on the image after a harmless change, or on the unchanged image."""
 
     name: str
     shown: str
     verdict: str
     turned: bool
-    """Whether this verdict differs from the one on the unchanged image."""
+    """Whether this verdict differs from that on the unchanged image."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """An image's row on the page. If the image could not be read, ``verdict`` holds the reason, and only ``number``,
-    ``verdict`` and ``claims`` are set."""
+    """An image's row on the page. If the image could not be read, ``verdict`` is the reason, and only ``number``,
+    ``verdict`` and ``claims`` are set.
+    """
 
     number: int
     verdict: ImageVerdict
     thumbnail: str = ""
     picture: Picture | None = None
     claims: str | None = None
-    """Claims of the file as readable text; None if they were not requested."""
+    """The file's claims as readable text; None if not requested."""
     shown: str = ""
     place: float = 0.0
-    """Position of the image's score on the scale, in percent."""
+    """The score's position on the scale, in percent."""
     sentence: str = ""
     stability: str = ""
     seen: str = ""
@@ -77,31 +79,31 @@ class Row:
 
     @property
     def claims_cell(self) -> str:
-        """Text of the table cell for the claims."""
+        """Text for the "claims" table cell."""
         if self.claims is None:
             return ""
         return self.claims.removeprefix("the file says: ") if self.verdict.claims else "no claim found"
 
     @property
     def stable_word(self) -> str:
-        """Text of the table cell for the stability."""
+        """Text for the "stability" table cell."""
         return {None: "" if self.verdict.reason else "not tested", True: "unstable", False: "stable"}[
             self.verdict.unstable
         ]
 
     @property
     def stable_key(self) -> str:
-        """Sort key for the stability, which puts unstable verdicts first."""
+        """Sort key for the "stability" column; puts unstable verdicts first."""
         return {True: "1", False: "2", None: "3"}[self.verdict.unstable]
 
     @property
     def turned(self) -> list[str]:
-        """The changes that flip the verdict, each with the resulting verdict, as text."""
+        """The changes that flip the verdict, each with the resulting verdict, as texts."""
         return [f"{change.name} → {change.verdict}" for change in self.changes if change.turned]
 
 
 def row_of(number: int, verdict: ImageVerdict, head: PredictionHead, thumbnail: str, picture: Picture | None) -> Row:
-    """Returns the row of the image with index ``number``."""
+    """Returns the row for the image with index ``number``."""
     said = None if verdict.claims is None else claims_sentence(verdict.claims)
     if verdict.reason is not None:
         return Row(number, verdict, claims=said)
@@ -149,12 +151,12 @@ def edges_of(head: PredictionHead) -> list[Edge]:
 
 
 def edges_text(head: PredictionHead) -> str:
-    """Returns a clause that states the range of scores of each verdict."""
+    """Returns a clause that states each verdict's score range."""
     low, high = head["real_below"], head["threshold"]
     said = f"generated from {figure(high, low)} on, real below {figure(low, high)}"
     return said if low == high else f"{said}, uncertain between the two"
 
 
 def _side(place: float) -> str:
-    """Returns where a label has more room: ``before`` or ``after`` the position ``place`` (in percent of the scale)."""
+    """The side of ``place`` (percent of the scale) with more room for a label: ``before`` or ``after``."""
     return "after" if place < 50 else "before"

@@ -1,4 +1,4 @@
-"""Sentences about a verdict, for pages: the score it is based on, its stability, and what the model saw."""
+"""Sentences about a verdict, for pages: its score, its stability, and what the model saw."""
 
 from collections.abc import Sequence
 
@@ -25,20 +25,21 @@ MOST_DIGITS = 6
 
 
 def score_name(head: PredictionHead) -> str:
-    """The name of the scores on which verdicts are based."""
+    """What to call the scores on which verdicts are based."""
     return "calibrated probability" if head["calibrated"] else "raw score"
 
 
 def value_of(verdict: ImageVerdict) -> float:
-    """The score, 0 … 1, on which the verdict is based: the calibrated probability, or the raw score if there is no
-    calibration."""
+    """The score, 0 … 1, on which the verdict is based: the calibrated probability or, if there is none, the raw
+    score.
+    """
     value = verdict.score if verdict.probability is None else verdict.probability
     assert value is not None, "an image that could not be read has no value"
     return value
 
 
 def figure(value: float, *edges: float) -> str:
-    """``value``, 0 … 1, as text with three decimals, or with more if it would otherwise look equal to one of ``edges``.
+    """Formats ``value``, 0 … 1, with three decimals, or with more if it would otherwise look equal to one of ``edges``.
 
     At most ``MOST_DIGITS`` decimals are shown. A value above 0 that rounds to 0 is shown as ``<0.001``; a value below 1
     that rounds to 1, as ``>0.999``.
@@ -60,7 +61,7 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """Returns a sentence that compares the image's probability (or raw score) with the thresholds between verdicts."""
+    """Compares the image's probability (or raw score) with the thresholds between verdicts."""
     value, edges = value_of(verdict), (head["real_below"], head["threshold"])
     low, high = (figure(edge, value) for edge in edges)
     shown = figure(value, *edges)
@@ -78,7 +79,7 @@ def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
 
 
 def stability_sentence(verdict: ImageVerdict) -> str:
-    """Returns a sentence that states whether harmless changes flip the verdict and, if so, which ones."""
+    """States whether harmless changes flip the verdict and, if so, which ones."""
     if verdict.unstable is None:
         return "It was not tested whether harmless changes would flip the verdict."
     if not verdict.unstable:
@@ -88,7 +89,7 @@ def stability_sentence(verdict: ImageVerdict) -> str:
 
 
 def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """One or two sentences that state which parts of the image the model saw."""
+    """States, in one or two sentences, which parts of the image the model saw."""
     size = f"{verdict.width:,} × {verdict.height:,} pixels"
     if not len(verdict.windows):
         return f"The model saw the whole image ({size}), shrunk."
@@ -106,7 +107,7 @@ def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
 
 
 def learnt_sentence(verdict: ImageVerdict) -> str:
-    """A warning if the model learnt from this image; empty if it did not, or if this is not known."""
+    """A warning if the model learnt from this image; empty if it did not or if this is unknown."""
     if not verdict.learnt:
         return ""
     return (
@@ -118,7 +119,7 @@ _PAST = {"train": LEARNT["train"], "valid": "chosen by its score on a set that c
 
 
 def covered_share(verdict: ImageVerdict) -> float:
-    """Percentage of the image's pixels that are inside at least one window."""
+    """Percentage of the image's pixels that lie in at least one window."""
     assert verdict.height is not None
     assert verdict.width is not None
     return 100 * _area(verdict.windows) / (verdict.height * verdict.width)
@@ -127,8 +128,8 @@ def covered_share(verdict: ImageVerdict) -> float:
 def _area(windows: npt.NDArray[np.int32]) -> int:
     """Number of pixels in the union of (n, 4) windows.
 
-    The lines along the sides of all windows divide the image into rectangles. The result is the total area of those
-    rectangles that are inside at least one window.
+    Extending the windows' sides divides the image into rectangles. The result is the total area of the rectangles that
+    lie in at least one window.
     """
     tops, lefts = windows[:, 0], windows[:, 1]
     bottoms, rights = tops + windows[:, 2], lefts + windows[:, 3]

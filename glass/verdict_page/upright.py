@@ -1,4 +1,4 @@
-"""Turns pictures upright, as image viewers show them to people. A model sees the pixels as they are stored."""
+"""Turns images upright, as image viewers show them. A model sees the pixels as stored."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,12 @@ _TURNS = {
     7: (True, True, True),
     8: (False, True, True),
 }
-"""EXIF orientation → (whether to reverse the rows, whether to reverse the columns, whether to transpose afterwards)."""
+"""Maps EXIF orientations to (reverse the rows, reverse the columns, transpose afterwards)."""
 _AS_IT_IS = (False, False, False)
 
 
 def orientation_in(data: bytes | None) -> int:
-    """The EXIF orientation, 1 … 8, found in the bytes of an image file; 1 (meaning that the image is shown as stored)
-    if there is none."""
+    """The EXIF orientation, 1 … 8, in an image file's bytes; 1 (shown as stored) if there is none."""
     if data is None:
         return 1
     try:
@@ -34,16 +33,16 @@ def orientation_in(data: bytes | None) -> int:
 
 
 def turned(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """The stored ``pixels`` (H, W, C) as an image viewer shows them: a NumPy view, (H, W, C) or (W, H, C)."""
+    """The stored ``pixels`` (H, W, C) as an image viewer shows them: a NumPy view of shape (H, W, C) or (W, H, C)."""
     down, right, swapped = _TURNS.get(orientation, _AS_IT_IS)
     pixels = pixels[:: -1 if down else 1, :: -1 if right else 1]
     return pixels.transpose(1, 0, 2) if swapped else pixels
 
 
 def turned_windows(windows: npt.NDArray[np.int32], shape: tuple[int, int], orientation: int) -> npt.NDArray[np.int32]:
-    """Converts (n, 4) ``windows`` of the stored pixels to the coordinates of the image that :func:`turned` returns.
+    """Converts (n, 4) ``windows`` from stored-pixel coordinates to those of the image that :func:`turned` returns.
 
-    ``shape`` is (height, width) of the stored pixels.
+    ``shape`` is the stored (height, width).
     """
     down, right, swapped = _TURNS.get(orientation, _AS_IT_IS)
     top, left, height, width = windows.T

@@ -1,7 +1,7 @@
-"""A camera model: a Bayer mosaic (one colour per pixel), sensor noise, demosaicing and sharpening.
+"""A camera model with a Bayer mosaic (one colour per pixel), sensor noise, demosaicing and sharpening.
 
-Its images contain the traces of a real camera at native resolution: noise whose strength depends on the brightness, and
-correlations between pixels that repeat with the mosaic's period of two pixels.
+Its images contain a real camera's traces at native resolution: noise whose strength depends on brightness, and
+correlations between pixels that repeat with the mosaic's two-pixel period.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,22 @@ class Camera:
     """The properties in which cameras and exposures differ."""
 
     red_row: int
-    """0 or 1: row of the red pixel in the 2×2 mosaic; the blue pixel is diagonally opposite."""
+    """0 or 1: the red pixel's row in the 2×2 mosaic; the blue pixel is diagonally opposite."""
     red_column: int
-    """0 or 1: column of the red pixel."""
+    """0 or 1: the red pixel's column."""
     shot_noise: float
-    """Variance of the shot noise per unit of linear light. Linear light ranges from 0 to 1."""
+    """Shot-noise variance per unit of linear light, which ranges from 0 to 1."""
     read_noise: float
-    """Standard deviation of the read noise, in units of linear light. It is the same at every brightness."""
+    """Read-noise standard deviation, in units of linear light. It does not depend on brightness."""
     sharpening: float
-    """Strength of the sharpening. The difference between the green plane and its 3×3 mean, times this factor, is added
-    to every colour plane."""
+    """Sharpening strength. This factor times the difference between the green plane and its 3×3 mean is added to every
+    colour plane."""
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """Draws a camera with random properties. Its shot noise is as strong as in photographs taken at night: 8 to 16 grey
-    levels (standard deviation) per mosaic pixel."""
+    """Returns a camera with random properties. Its shot noise is as strong as in night photographs: a standard
+    deviation of 8 to 16 grey levels per mosaic pixel.
+    """
     noise = np.exp(rng.uniform(np.log(8.0), np.log(16.0))) / 255
     return Camera(
         red_row=int(rng.integers(2)),
@@ -60,7 +61,7 @@ def photograph(scene: np.ndarray, camera: Camera, rng: np.random.Generator) -> n
 
 
 def _mosaic(scene: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
-    """Returns (H, W): the value of each pixel in the one colour channel that its filter lets through."""
+    """Returns (H, W): each pixel's value in the one colour that its filter lets through."""
     raw = scene[1].copy()
     raw[red_row::2, red_column::2] = scene[0, red_row::2, red_column::2]
     blue_row, blue_column = 1 - red_row, 1 - red_column
@@ -69,8 +70,9 @@ def _mosaic(scene: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
 
 
 def _demosaic(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
-    """Interpolates the two missing colours of every pixel of the mosaic. Returns (3, H, W). Missing green values are
-    the means of their four neighbours. For red and blue, the difference from green is interpolated."""
+    """Interpolates each mosaic pixel's two missing colours. Returns (3, H, W). Missing green values are the mean of
+    their four neighbours. For red and blue, the difference from green is interpolated.
+    """
     green = _green(raw, red_row, red_column)
     difference = raw - green
     planes = np.empty((3, *raw.shape), dtype=np.float32)
@@ -95,14 +97,13 @@ def _green(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
 
 
 def _spread(values: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Interpolates bilinearly between the known ``values``, which are those at rows ``row::2`` and columns
-    ``column::2``."""
+    """Interpolates bilinearly between the known ``values``, at rows ``row::2`` and columns ``column::2``."""
     rows = _double_rows(values[row::2, column::2], row)
     return _double_rows(rows.T, column).T
 
 
 def _double_rows(known: np.ndarray, first: int) -> np.ndarray:
-    """An array with twice as many rows: ``known`` at rows ``first::2``, and between them the means of two rows."""
+    """Doubles the number of rows: ``known`` at rows ``first::2``, and the means of adjacent rows between them."""
     doubled = np.empty((known.shape[0] * 2, known.shape[1]), dtype=np.float32)
     doubled[first::2] = known
     neighbour = (known[1:], known[-1:]) if first == 0 else (known[:1], known[:-1])

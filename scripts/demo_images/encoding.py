@@ -1,4 +1,4 @@
-"""Draws the sizes and file formats of images. The draws depend on an image's index, but not on its class."""
+"""Chooses random image sizes and file formats, which depend on an image's index but not on its class."""
 
 import io
 from dataclasses import dataclass
@@ -23,18 +23,19 @@ class Encoding:
     """How an image is stored."""
 
     suffix: str
-    """Suffix of the file's name, one of :data:`FORMATS`."""
+    """File name suffix, one of :data:`FORMATS`."""
     quality: int
-    """Quality of JPEG and lossy WebP."""
+    """JPEG or lossy WebP quality."""
     subsampling: str
-    """Chroma subsampling of a JPEG, one of :data:`SUBSAMPLINGS`."""
+    """JPEG chroma subsampling, one of :data:`SUBSAMPLINGS`."""
     progressive: bool
     """Whether a JPEG is stored in several scans."""
 
 
 def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITIES) -> Encoding:
-    """Draws an encoding: mostly JPEG, sometimes PNG or WebP. Consumes the same number of random numbers from ``rng``
-    for every format."""
+    """Returns a random encoding: mostly JPEG, sometimes PNG or WebP. Takes equally many random numbers from ``rng`` for
+    every format.
+    """
     return Encoding(
         suffix=str(rng.choice(FORMATS, p=FORMAT_SHARES)),
         quality=int(rng.integers(qualities[0], qualities[1] + 1)),
@@ -44,7 +45,7 @@ def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITI
 
 
 def draw_size(rng: np.random.Generator) -> tuple[int, int]:
-    """Draws (width, height) in pixels: 0.6 to 2 megapixels, portrait or landscape, with varied aspect ratios."""
+    """Returns a random (width, height): 0.6 to 2 megapixels, portrait or landscape, with varied aspect ratios."""
     pixels = 1e6 * np.exp(rng.uniform(*np.log(MEGAPIXELS)))
     aspect = float(rng.choice(ASPECTS)) * rng.uniform(0.95, 1.05)
     long, short = round(float(np.sqrt(pixels * aspect))), round(float(np.sqrt(pixels / aspect)))
@@ -52,7 +53,7 @@ def draw_size(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def encode(image: Image.Image, encoding: Encoding) -> bytes:
-    """Encodes ``image`` (RGB) as an image file without metadata; returns its bytes."""
+    """Encodes ``image`` (RGB) as a file without metadata; returns its bytes."""
     buffer = io.BytesIO()
     if encoding.suffix == "jpg":
         image.save(

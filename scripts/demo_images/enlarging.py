@@ -1,12 +1,12 @@
 """Enlarges real images with common filters rather than a network.
 
-These images keep a detector from treating every enlarged image as the work of a network. The filter is drawn from one
-of three families:
+These images keep a detector from treating every enlarged image as a network's work. Each filter comes from one of three
+families:
 
 - Pillow filters: box, bilinear, Hamming and bicubic
 - cubic filters with two parameters, B and C (Mitchell and Netravali 1988), including those in common use:
   B-spline (1, 0), Mitchell (⅓, ⅓), Catmull-Rom (0, ½), and the filter of OpenCV and torch (0, ¾)
-- interpolating splines, where the value at a point depends on more than four pixels of a line
+- interpolating splines, in which a value depends on more than four pixels of a line
 """
 
 from dataclasses import dataclass
@@ -25,34 +25,35 @@ SHARPENED_SHARE = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Probabilities with which each enlargement factor and each filter family is drawn."""
+    """Probabilities of enlargement factors and filter families."""
 
     whole_share: float
-    """Share of enlargements by an integer factor. Like networks, these leave a repeating pattern."""
+    """Share of enlargements by an integer factor. Like networks, they leave a repeating pattern."""
     whole_shares: tuple[float, float, float]
     """Shares of the factors 2, 3 and 4 among the integer factors."""
     families: tuple[str, ...]
-    """The families of filters. A family that is listed k times is k times as likely."""
+    """The filter families. A family listed k times is k times as likely."""
     most_b: float
-    """Largest value of the parameter B of cubic filters. A smaller B gives sharper images."""
+    """Largest value of the cubic filters' parameter B. A smaller B gives sharper images."""
 
 
 BROAD = Mix(0.5, (0.6, 0.2, 0.2), ("pillow", "cubic", "spline"), 1.0)
 SHARP = Mix(0.7, (0.86, 0.07, 0.07), ("pillow", *["cubic"] * 3, *["spline"] * 3), 0.5)
-"""A mix in which most filters are sharp and most factors are 2. Such enlargements resemble the output of a network most
-closely."""
+"""A mix in which most filters are sharp and most factors are 2. Such enlargements come closest to a network's
+output."""
 
 
 def draw_factor(rng: np.random.Generator, mix: Mix) -> float:
-    """Draws the factor by which an image is shrunk and enlarged again."""
+    """Returns a random factor by which to shrink an image and enlarge it again."""
     if rng.random() < mix.whole_share:
         return float(rng.choice(WHOLE_FACTORS, p=mix.whole_shares))
     return float(np.exp(rng.uniform(*np.log(FACTORS))))
 
 
 def enlarge_plainly(small: Image.Image, size: tuple[int, int], rng: np.random.Generator, mix: Mix) -> Image.Image:
-    """Enlarges ``small`` (RGB) to ``size`` (width, height) with a random filter. Then sharpens the result with a
-    probability of one third."""
+    """Enlarges ``small`` (RGB) to ``size`` (width, height) with a random filter; sharpens the result with probability
+    1/3.
+    """
     family = mix.families[rng.integers(len(mix.families))]
     if family == "pillow":
         large = small.resize(size, PILLOW[rng.integers(len(PILLOW))])
@@ -73,8 +74,9 @@ def _by_cubic(small: Image.Image, size: tuple[int, int], b: float, c: float) -> 
 
 
 def _cubic_weights(new: int, old: int, b: float, c: float) -> np.ndarray:
-    """Returns the matrix, (new, old) float32, that enlarges a line of pixels. Row i holds the weight of each original
-    pixel in pixel i of the enlarged line."""
+    """Returns the (new, old) float32 matrix that enlarges a line of pixels. Row i contains the weights of the original
+    pixels in pixel i of the enlarged line.
+    """
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     x = np.abs(centres[:, None] - np.arange(old))
     near = (12 - 9 * b - 6 * c) * x**3 + (-18 + 12 * b + 6 * c) * x**2 + 6 - 2 * b
@@ -84,7 +86,7 @@ def _cubic_weights(new: int, old: int, b: float, c: float) -> np.ndarray:
 
 
 def _by_spline(small: Image.Image, size: tuple[int, int], order: int) -> Image.Image:
-    from scipy.ndimage import zoom  # takes a moment to import, and drawn scenes need none
+    from scipy.ndimage import zoom  # slow to import, and not needed for drawn scenes
 
     factors = (size[1] / small.height, size[0] / small.width)
     planes = [
@@ -95,5 +97,5 @@ def _by_spline(small: Image.Image, size: tuple[int, int], order: int) -> Image.I
 
 
 def _from_planes(planes: list[np.ndarray]) -> Image.Image:
-    """An RGB image made from three planes of grey values, rounded and clipped."""
+    """An RGB image made from three planes of values, rounded and clipped."""
     return Image.fromarray(np.clip(np.stack(planes, axis=-1) + 0.5, 0, 255).astype(np.uint8))

@@ -1,10 +1,10 @@
-"""The last stages of three simulated generators, each of which makes an image from a smaller one.
+"""The last stages of three simulated generators, which make an image from a smaller one.
 
-A generator takes a camera's image of a scene, shrinks it to half its resolution, and creates the pixels anew: a layer
+A generator takes a camera image of a scene, shrinks it to half its resolution, and creates the pixels anew: a layer
 enlarges the small image, and invented detail is added. The detail is scaled so that each colour plane has about the
-same energy as in the camera's image; in the brightness plane, this holds for every tile. So sharpness, noise and file
-size match those of the camera's image. What differs is the correlation between neighbouring pixels: this is the trace.
-Shrinking the image by a factor of two or more averages the trace away.
+same energy as in the camera image; in the brightness plane, so does every tile. Thus sharpness, noise and file size
+match the camera image. What differs is the correlation between neighbouring pixels: the trace. Shrinking the image by a
+factor of two or more averages it away.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,7 @@ from PIL import Image
 __all__ = ["GENERATORS", "SIZE_MULTIPLE", "regenerate"]
 
 SIZE_MULTIPLE = 16
-"""The sides of an image given to :func:`regenerate` must be multiples of this number, since it works on 8×8 blocks and
-16×16 tiles."""
+"""Image sides must be multiples of this for :func:`regenerate`, which works on 8×8 blocks and 16×16 tiles."""
 
 TILE = 16  # pixels per side over which the detail's energy is matched
 NUM_PATTERNS = 8
@@ -26,16 +25,16 @@ EDGE_LIMIT = 4.0  # times the median tile's energy
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """How a generator doubles the size of an image, and how it invents detail at the doubled size."""
+    """How a generator doubles an image's size, and how it invents detail at that size."""
 
     enlarge: Callable[[np.ndarray], np.ndarray]
-    """Maps a plane (h, w) float32 to (2h, 2w) and keeps its mean."""
+    """Maps a plane (h, w) float32 to (2h, 2w), keeping its mean."""
     invent: Callable[[np.random.Generator, int, int], np.ndarray]
     """Maps (rng, height, width) to random detail without low frequencies, (height, width) float32. Its standard
     deviation is arbitrary, because callers rescale it."""
     luma_scale: float
-    """Factor that multiplies the standard deviation of the detail in the brightness plane. It makes the generated files
-    as large as the camera's."""
+    """Multiplies the detail's standard deviation in the brightness plane, to make the generated files as large as those
+    from the camera."""
     chroma_scale: float
     """Like ``luma_scale``, for each of the two colour planes."""
 
@@ -74,12 +73,12 @@ def _regenerate_chroma(seen: np.ndarray, detail: np.ndarray, generator: Generato
 
 
 def _missing_energy(seen: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """For each tile, the energy of the detail that has to be added to ``base`` to give it the energy of ``seen``."""
+    """For each tile, the energy that detail must add to ``base`` to match that of ``seen``."""
     return np.maximum(_tile_energy(seen) - _tile_energy(base), 0)
 
 
 def _half(plane: np.ndarray) -> np.ndarray:
-    """``plane`` at half its size: the means of 2×2 pixels."""
+    """``plane`` at half its size: means of 2×2 pixels."""
     rows = plane[0::2] + plane[1::2]
     return (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
 
@@ -92,8 +91,9 @@ def _tile_energy(plane: np.ndarray) -> np.ndarray:
 
 
 def _enlarge_with(kernel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a layer that doubles the size of an image: it inserts zeros between the pixels, then convolves with a 4×4
-    ``kernel``."""
+    """Returns a layer that doubles an image's size: it inserts zeros between pixels, then convolves with a 4×4
+    ``kernel``.
+    """
 
     def enlarge(small: np.ndarray) -> np.ndarray:
         height, width = small.shape
@@ -115,8 +115,9 @@ def _enlarge_with(kernel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _invent_with(kernel: np.ndarray) -> Callable[[np.random.Generator, int, int], np.ndarray]:
-    """Returns a function that invents detail: noise at half the size, enlarged by a layer whose ``kernel`` passes no
-    low frequencies."""
+    """Returns a function that invents detail: noise at half the size, enlarged by a layer whose ``kernel`` blocks low
+    frequencies.
+    """
     enlarge = _enlarge_with(kernel)
 
     def invent(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -126,8 +127,9 @@ def _invent_with(kernel: np.ndarray) -> Callable[[np.random.Generator, int, int]
 
 
 def _transposed_convolution() -> Generator:
-    """Returns a generator that enlarges with a transposed convolution. The convolution has stride 2 and a 4×4 kernel of
-    unequal weights, so each of the four pixels in a 2×2 block is computed with different weights."""
+    """Returns a generator that enlarges with a transposed convolution. It has stride 2 and a 4×4 kernel with unequal
+    weights, so each of the four pixels in a 2×2 block is computed with different weights.
+    """
     taps = np.array([0.2, 0.8, 0.8, 0.2])
     gain = np.ones((4, 4))
     gain[0::2, 0::2], gain[1::2, 1::2] = 1.012, 0.996  # sums to four: the mean stays
@@ -137,7 +139,7 @@ def _transposed_convolution() -> Generator:
 
 
 def _nearest_convolution() -> Generator:
-    """A generator that repeats every pixel 2×2 and then softens the blocks by a 3×3 convolution."""
+    """A generator that repeats every pixel 2×2 and then softens the blocks with a 3×3 convolution."""
     block = np.ones((2, 2))
     soften = np.outer([0.12, 0.76, 0.12], [0.12, 0.76, 0.12])
     detail = np.array([[0.1, -0.5, 0.1], [-0.5, 1.6, -0.5], [0.1, -0.5, 0.2]])
@@ -150,7 +152,7 @@ def _nearest_convolution() -> Generator:
 
 
 def _full_convolution(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The kernel of the convolution that equals a convolution with ``first`` followed by one with ``second``."""
+    """The kernel equivalent to convolving with ``first`` and then with ``second``."""
     height = first.shape[0] + second.shape[0] - 1
     width = first.shape[1] + second.shape[1] - 1
     total = np.zeros((height, width))
@@ -164,7 +166,7 @@ def _latent_decoder() -> Generator:
     cosine = _cosine_basis(8)
     # The sixteen numbers are the block at half resolution: its low cosines, at twice the samples.
     decode = (np.sqrt(2) * cosine[:4].T @ _cosine_basis(4)).astype(np.float32)
-    taste = np.random.default_rng(8)  # the generator's own; the same whatever images it makes
+    taste = np.random.default_rng(8)  # the generator's own, the same for all its images
     coefficients = taste.standard_normal((NUM_PATTERNS, 8, 8))
     coefficients[:, :4, :4] = 0
     patterns = np.einsum("ui,nuv,vj->nij", cosine, coefficients, cosine)
@@ -182,7 +184,7 @@ def _latent_decoder() -> Generator:
 
 
 def _decode_rows(small: np.ndarray, decode: np.ndarray) -> np.ndarray:
-    """Turns every four rows of ``small`` into eight, by the matrix ``decode`` (8, 4)."""
+    """Turns every four rows of ``small`` into eight, using the matrix ``decode`` (8, 4)."""
     large = np.empty((small.shape[0] * 2, small.shape[1]), dtype=np.float32)
     for row in range(8):
         total = decode[row, 0] * small[0::4]

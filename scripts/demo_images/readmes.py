@@ -1,4 +1,4 @@
-"""The texts that are written beside the images: the README.txt of the folder, and the note that every verdict shows."""
+"""The texts written beside the images: the folder's README.txt, and the note shown with every verdict."""
 
 from collections.abc import Sequence
 
@@ -57,14 +57,15 @@ glass predict RUN {controls}
 
 
 def of_simulation(scenes: str) -> str:
-    """The text of the README for simulated generators. ``scenes`` says what the images show, such as "drawn scenes"."""
+    """The README text for simulated generators. ``scenes`` says what the images show, such as "drawn scenes"."""
     names = ", ".join(GENERATORS)
     return _SIMULATION.format(scenes=scenes, count=len(GENERATORS), names=names, note_name=NOTE_NAME)
 
 
 def of_networks(names: Sequence[str], unseen: Sequence[str]) -> str:
-    """The text of the README for real networks, with the source and licence of each. The networks in ``unseen``, whose
-    images occur only in the test split, are marked."""
+    """The README text for real networks, with the source and licence of each. It marks the networks in ``unseen``,
+    whose images occur only in the test split.
+    """
     marks = dict.fromkeys(names, "") | dict.fromkeys(unseen, ", test only")
     lines = "\n".join(f"               {name}: {NETWORKS[name].source}{mark}" for name, mark in marks.items())
     controls = " ".join(f"control/{name}" for name in CONTROLS)

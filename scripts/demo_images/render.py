@@ -1,4 +1,4 @@
-"""Makes and writes the images of one scene or photograph. This can run in any process."""
+"""Makes and writes the images of one scene or photograph, in any process."""
 
 from pathlib import Path
 
@@ -18,8 +18,9 @@ __all__ = ["render", "render_job"]
 
 
 def render_job(job: Job, out: Path, seed: int) -> int:
-    """Writes those images of ``job`` that do not exist under ``out`` yet. Returns the total number of pixels of all
-    images of ``job``, including those that existed."""
+    """Writes the job's images that do not exist under ``out`` yet. Returns the total number of pixels in all its
+    images, including those that already existed.
+    """
     missing = [rendition for rendition in job.renditions if not (out / rendition.path).exists()]
     half = open_half(job.photo) if job.photo and missing else None
     for rendition in missing:
@@ -29,11 +30,11 @@ def render_job(job: Job, out: Path, seed: int) -> int:
 
 
 def render(rendition: Rendition, half: Image.Image | None, seed: int) -> Image.Image:
-    """Renders ``rendition`` as an RGB image of the size that it asks for. The scene is cut from ``half``, a photograph
-    at half its resolution or less. If ``half`` is None, the scene is drawn.
+    """Renders ``rendition`` as an RGB image with the planned size. The scene is cut from ``half``, a photograph at half
+    its resolution or less; if that is None, the scene is drawn.
 
     Real and generated images start from the same camera model, so both have the same brightness, noise and sharpness.
-    The only difference is that a generator has shrunk and enlarged the generated images again.
+    The only difference is that a generator has shrunk the generated images and enlarged them again.
     """
     width, height = _round_up(rendition.width), _round_up(rendition.height)
     if half is None:

@@ -1,13 +1,12 @@
-"""Plans and makes images that are parts of photographs: real images, and images re-rendered by networks.
+"""Plans and makes images from parts of photographs: real ones, and ones re-rendered by networks.
 
 Images of both classes are cut from the photographs at full resolution, and stored in the same way. A generated image is
-shrunk and then enlarged again by a network before it is stored. Some real images are also shrunk and enlarged, so that
-enlargement alone does not give the classes away. For these, many different filters and factors are used, but no
-network.
+shrunk, then enlarged again by a network before it is stored. Some real images are also shrunk and enlarged, so that
+enlargement alone does not give the classes away; this uses many different filters and factors, but not a network.
 
-The control is a set of images that belong to neither class. They are enlarged with a filter that is not used for any
-real image. If a detector calls them generated, it mistakes any enlargement for the work of a network. In this module,
-the maker of an image is the name of the network or filters that enlarged it, or ``AS_CUT`` if it was not enlarged.
+The control is a set of images that belong to neither class. They are enlarged with a filter that is not used for real
+images. If a detector calls them generated, it mistakes any enlargement for a network's work. In this module, an image's
+maker is the name of the network or filters that enlarged it, or ``AS_CUT`` if it was not enlarged.
 """
 
 from collections.abc import Sequence
@@ -30,10 +29,10 @@ __all__ = ["CONTROLS", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
 
 AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
 MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
-"""Maker of enlarged real images → its mix of filters."""
+"""Maps the makers of enlarged real images to their mixes of filters."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
-"""Maker of each part of the control → factor by which its images are shrunk and enlarged. The factor 2 is that of the
-default networks; 1.7 is an example of a factor that is not an integer."""
+"""Maps the makers of the control's parts to the factors by which their images are shrunk and enlarged. The default
+networks use 2; 1.7 is an example of a factor that is not an integer."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
 SIDES = (512, 768)
 SIDE_MULTIPLE = 4  # what every network's scale divides
@@ -42,22 +41,21 @@ TEST_SHARE = 0.3
 ENLARGED_SHARE = 0.5
 """Share of the real images that are enlarged. Real images that are added for training do not count."""
 ADDED = {SHARPLY: (8, 1_000_000), AS_CUT: (3, 2_000_000)}
-"""Real images that are added for training: maker → (times, first). For each generated image cut from a training
-picture, ``times`` real images are added; ``first`` is the index of the first one. No network is needed for them.
+"""Real images added for training: maps their makers to (times, first). For each generated image cut from a training
+picture, ``times`` real images are added; ``first`` is the index of the first one. They do not need a network.
 
 They are added for two reasons. First, with only a few hundred images, each filter and factor would occur too rarely.
-Second, if nearly all real images in the training data are enlarged, a detector calls real images generated. The added
-images do not affect the other images, nor vice versa.
-"""
+Second, if nearly all real training images are enlarged, a detector calls real images generated. The added images do not
+affect the others, or vice versa."""
 CONTROL_SHARE = 0.1
-"""Number of images in each part of the control, relative to the number of images of both classes."""
+"""Number of images in each part of the control, relative to the number of images in both classes."""
 UNSEEN_SHARE = 0.05
-"""Number of images of each unseen network (one whose images occur only in the test split), relative to the number of
-images of both classes."""
+"""Number of images from each unseen network (one whose images occur only in the test split), relative to the number of
+images in both classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 PLACES = 3
-"""Number of random positions that are tried for each image. The part with the most detail is cut, since a cloudless sky
-shows no traces."""
+"""Number of random positions tried for each image. The one with the most detail is used, since a cloudless sky shows no
+traces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +63,19 @@ class Cutting:
     """One image to make."""
 
     number: int
-    """Index of the image. It seeds all random properties of the image."""
+    """The image's index. It seeds all of the image's random properties."""
     maker: str
     """A key of ``NETWORKS``, :data:`CONTROLS` or :data:`MIXES`; or :data:`AS_CUT` if the image is not enlarged."""
     group: str
     split: str
-    """``train`` or ``test``, the same for all images of a picture."""
+    """``train`` or ``test``, the same for all images cut from a picture."""
     width: int
     height: int
     encoding: Encoding
 
     @property
     def generator(self) -> str:
-        """Name of the network, if one made the image; empty for real images and the control."""
+        """The name of the network that made the image; empty for real images and the control."""
         return self.maker if self.maker in NETWORKS else ""
 
     @property
@@ -90,7 +88,7 @@ class Cutting:
 
 @dataclass(frozen=True, slots=True)
 class PhotoJob:
-    """The images that are cut from one photograph. They are made together, so that it is decoded only once."""
+    """The images cut from one photograph, made together so that it is decoded only once."""
 
     photo: Path
     renditions: list[Cutting] = field(default_factory=list)
@@ -104,14 +102,13 @@ def plan_rerendered(
     networks: Sequence[str],
     unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
-    """Plans ``images`` images, half of them real. They are planned in pairs: a real and a generated image, cut from the
-    same photograph. ``pictures[i]`` is the index of the picture that photo i shows; there must be at least two
-    pictures.
+    """Plans ``images`` images in pairs: a real and a generated image, cut from the same photograph. ``pictures[i]`` is
+    the index of the picture in photo i; there must be at least two pictures.
 
     Further images are planned without affecting these:
 
-    - from pictures of the test split: the control, and the images of the ``unseen`` networks
-    - from pictures of the training split: more real images (:data:`ADDED`)
+    - from test pictures: the control, and the images from the ``unseen`` networks
+    - from training pictures: more real images (:data:`ADDED`)
     """
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
@@ -119,7 +116,7 @@ def plan_rerendered(
     rng = stream(seed, Stream.PLAN)
     makers = _makers(images, networks)
     order = [
-        # A real and a generated image each time, so that no picture tells the class.
+        # A real and a generated image each time, so that a picture does not reveal the class.
         *chain.from_iterable(repeat(index, 2) for index in _rounds(rng, range(len(photos)), images // 2 + 1))
     ][:images]
     # The parts of the control are the same cuttings.
@@ -142,8 +139,9 @@ def plan_rerendered(
 
 
 def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: bool) -> Cutting:
-    """Plans one image with index ``number``. Its maker is :data:`AS_CUT`, which callers replace if the image is to be
-    enlarged."""
+    """Plans the image with index ``number``. Its maker is :data:`AS_CUT`, which callers replace if the image is to be
+    enlarged.
+    """
     rng = stream(seed, Stream.FILE, number)
     width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in rng.integers(*SIDES, 2, endpoint=True))
     return Cutting(
@@ -158,8 +156,9 @@ def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: boo
 
 
 def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
-    """Writes those images of ``job`` that do not exist under ``out`` yet. Returns the total number of pixels of all
-    images of ``job``, including those that existed."""
+    """Writes the job's images that do not exist under ``out`` yet. Returns the total number of pixels in all its
+    images, including those that already existed.
+    """
     missing = [cutting for cutting in job.renditions if not (out / cutting.path).exists()]
     if missing:
         photo = open_whole(job.photo)
@@ -170,7 +169,7 @@ def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
 
 
 def render(cutting: Cutting, photo: Image.Image, seed: int) -> Image.Image:
-    """Renders ``cutting``, a part of ``photo``, as an RGB image of the size that it asks for."""
+    """Renders ``cutting``, a part of ``photo``, as an RGB image with the planned size."""
     native = _cut(cutting, photo, stream(seed, Stream.FRAMING, cutting.number))
     if cutting.maker:
         native = _made_again(native, cutting.maker, stream(seed, Stream.RESIZE, cutting.number))
@@ -204,18 +203,18 @@ def _with_margin(side: int) -> int:
 
 
 def _detail(part: Image.Image) -> float:
-    """Returns a measure of the detail in ``part``, in grey values.
+    """Measures the detail in ``part``, in grey values.
 
-    It is the mean absolute difference between pixels two columns apart, plus that between pixels two rows apart. Noise
-    would have more influence if adjacent pixels were compared.
+    The measure is the mean absolute difference between pixels two columns apart, plus that between pixels two rows
+    apart. Noise would have more influence if adjacent pixels were compared.
     """
     grey = np.asarray(part.convert("L"), np.float32)
     return float(np.abs(grey[:, 2:] - grey[:, :-2]).mean() + np.abs(grey[2:] - grey[:-2]).mean())
 
 
 def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
-    """Returns, for each of ``images`` images, a tuple with the name of its maker. (Tuples with several names are used
-    only for the control, which is planned elsewhere.)
+    """Returns, for each of ``images`` images, a tuple with its maker's name. (Tuples with several names are used only
+    for the control, which is planned elsewhere.)
 
     Real and generated images alternate, the networks are used in rotation, and every second real image is enlarged
     (:data:`ENLARGED_SHARE`).
@@ -226,10 +225,10 @@ def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _rounds(rng: np.random.Generator, indexes: Sequence[int], count: int) -> list[int]:
-    """Returns ``count`` items of ``indexes``, with frequencies that differ by at most one.
+    """Returns ``count`` items from ``indexes``, with frequencies that differ by at most one.
 
-    The result is a sequence of random permutations of ``indexes`` (the last one truncated). As a result, a photograph
-    that is used several times is not always paired with the same network.
+    They are a sequence of random permutations of ``indexes`` (the last one truncated), so a photograph that is used
+    several times is not always paired with the same network.
     """
     rounds = (rng.permutation(indexes).tolist() for _ in range(0, count, len(indexes)))
     return list(islice(chain.from_iterable(rounds), count))

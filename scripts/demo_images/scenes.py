@@ -1,7 +1,7 @@
-"""Drawn scenes: gradients, shapes, strokes like writing, and textures with 1/f spectra.
+"""Draws scenes of gradients, shapes, strokes that look like writing, and textures with 1/f spectra.
 
-A scene is determined by its random stream alone and can be drawn at any size. The same scene can therefore be
-photographed and generated several times, in files of different sizes.
+A scene depends only on its random stream and can be drawn at any size, so the same scene can be photographed and
+generated several times, in files of different sizes.
 """
 
 import numpy as np
@@ -18,8 +18,9 @@ NUM_WORDS = (0, 12)
 
 
 def draw_scene(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Draws the scene that ``rng`` determines. Returns (3, height, width) float32 in 0…1, in display values rather than
-    linear light, and without noise."""
+    """Draws a random scene. Returns (3, height, width) float32 in 0…1, as display values rather than linear light, and
+    without noise.
+    """
     palette = _palette(rng)
     large = (width * SUPERSAMPLING, height * SUPERSAMPLING)
     canvas = _background(rng, palette, (width, height)).resize(large, Image.Resampling.NEAREST)
@@ -32,7 +33,7 @@ def draw_scene(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 
 def octave_noise(rng: np.random.Generator, size: int, slope: float) -> np.ndarray:
-    """(size, size) float32 noise of standard deviation 1. Each octave has 2**-slope times the amplitude of the next
+    """(size, size) float32 noise with standard deviation 1. Each octave has 2**-slope times the amplitude of the next
     coarser one.
 
     ``size`` is a power of two ≥ 4. Slope 0 gives the 1/f² power spectrum of photographs; larger
@@ -53,7 +54,7 @@ def _resized(field: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _palette(rng: np.random.Generator) -> np.ndarray:
-    """(8, 3) uint8: similar colours around one base colour, of different lightness."""
+    """(8, 3) uint8: similar colours around one base colour, with different lightness."""
     base = rng.uniform(0.25, 0.75) + rng.normal(0, 0.12, 3)
     colours = base + rng.normal(0, 0.10, (8, 3)) + rng.normal(0, 0.22, (8, 1))
     return (np.clip(colours, 0.06, 0.94) * 255).astype(np.uint8)
@@ -65,7 +66,7 @@ def _colour(rng: np.random.Generator, palette: np.ndarray) -> Colour:
 
 
 def _background(rng: np.random.Generator, palette: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """A gradient from one colour to another in a random direction, disturbed by clouds."""
+    """A gradient from one colour to another, in a random direction, disturbed by clouds."""
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     angle = rng.uniform(0, 2 * np.pi)
     ramp = x * np.cos(angle) + y * np.sin(angle) + 0.5 * octave_noise(rng, 64, slope=1.0)
@@ -78,8 +79,9 @@ def _background(rng: np.random.Generator, palette: np.ndarray, size: tuple[int, 
 def _draw_shape(
     rng: np.random.Generator, draw: ImageDraw.ImageDraw, palette: np.ndarray, size: tuple[int, int]
 ) -> None:
-    """Draws one polygon, ellipse, box or bundle of lines. Its radius is 1 to 40 % of the geometric mean of the image's
-    sides."""
+    """Draws a polygon, ellipse, box or bundle of lines. Its radius is 1 to 40 % of the geometric mean of the image
+    sides.
+    """
     centre = rng.random(2) * size
     radius = np.exp(rng.uniform(np.log(0.01), np.log(0.4))) * np.sqrt(size[0] * size[1])
     colour = _colour(rng, palette)
@@ -101,7 +103,7 @@ def _draw_shape(
 def _draw_lines(
     rng: np.random.Generator, draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, colour: Colour
 ) -> None:
-    """Draws parallel lines, like those of a fence or a façade."""
+    """Draws parallel lines, as in a fence or a façade."""
     angle = rng.uniform(0, np.pi)
     along = np.array([np.cos(angle), np.sin(angle)]) * radius
     across = np.array([-np.sin(angle), np.cos(angle)]) * radius
@@ -124,8 +126,9 @@ def _draw_word(rng: np.random.Generator, draw: ImageDraw.ImageDraw, palette: np.
 
 
 def _textured(rng: np.random.Generator, flat: np.ndarray) -> np.ndarray:
-    """Adds a texture of lighter and darker spots to ``flat`` (uint8); it is strong in some regions and absent in
-    others. Returns (3, height, width) float32 in 0…1."""
+    """Adds a texture of lighter and darker spots to ``flat`` (uint8), strong in some regions and absent in others.
+    Returns (3, height, width) float32 in 0…1.
+    """
     height, width = flat.shape[:2]
     texture = octave_noise(rng, TEXTURE_SIZE, slope=rng.uniform(0.0, 0.5))
     where = np.clip(octave_noise(rng, 64, slope=0.6) + rng.uniform(-0.5, 0.8), 0, 1.5)

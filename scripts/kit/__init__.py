@@ -1,1 +1,1 @@
-"""Python programs that are run by ``scripts/gpu_kit.sh``, or by ``run.sh``, the script that accompanies a kit."""
+"""Python programs run by ``scripts/gpu_kit.sh``, or by a kit's ``run.sh``."""

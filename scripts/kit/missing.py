@@ -1,6 +1,6 @@
-"""Prints the requirements of this project that a rented GPU machine lacks, one per line: ``missing.py [--no-dali]``.
+"""Prints this project's requirements that a rented GPU machine lacks, one per line: ``missing.py [--no-dali]``.
 
-The machine is assumed to have the packages of ``THERE`` and their dependencies.
+The machine is assumed to have the packages in ``THERE`` and their dependencies.
 """
 
 import re
@@ -9,8 +9,8 @@ import tomllib
 from pathlib import Path
 
 THERE = ("torch", "timm", "accelerate", "numba", "numpy", "pyarrow", "pillow", "safetensors", "pyyaml", "psutil")
-"""Packages that the machine is assumed to have: PyTorch, timm, Accelerate, Numba, pyarrow, Pillow, and packages that
-are installed along with these."""
+"""Packages that the machine is assumed to have: PyTorch, timm, Accelerate, Numba, pyarrow, Pillow, and others that come
+with them."""
 TESTS = ("pytest-timeout",)
 
 

@@ -1,6 +1,6 @@
 """Chooses the photographs for a GPU kit: ``python -m scripts.kit.photographs DIR OUT`` writes OUT/images.csv.
 
-Labels alternate and have no meaning, because the kit only measures speed.
+Labels alternate and are meaningless, because the kit only measures speed.
 """
 
 import csv

@@ -3,9 +3,9 @@
 wheels.py note WHEELS VERSION     where the wheels are packed
 wheels.py unpack WHEELS SITE      on the machine that needs them
 
-``note`` requires each wheel to fit Python VERSION on Linux. It deletes wheels of packages that the machine is assumed
-to have, and writes the checksums of the others. ``unpack`` verifies these checksums, and unpacks the wheels of packages
-that the Python on this machine lacks. It does not use pip, which may be missing or may try to reach a registry.
+``note`` requires each wheel to fit Python VERSION on Linux. It deletes the wheels for packages that the machine is
+assumed to have, and records the checksums of the others. ``unpack`` verifies these checksums, and unpacks the wheels
+for packages that this machine's Python lacks. It does not use pip, which may be missing or may try to reach a registry.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 
 SUMS = "SHA256SUMS"
 THERE = {"torch", "torchvision", "triton", "timm", "accelerate", "numba", "llvmlite", "numpy", "pyarrow", "pillow"}
-"""Packages that the machine is assumed to have. pip also downloads their wheels if another package depends on them;
-those wheels are deleted, so that they cannot replace the packages on the machine."""
+"""Packages that the machine is assumed to have. pip downloads their wheels, too, if another package depends on them;
+these are deleted, so that they cannot replace the machine's packages."""
 
 
 class Refused(Exception):
@@ -41,8 +41,9 @@ def main(words: list[str]) -> int:
 
 
 def note(wheels: Path, version: str) -> None:
-    """Checks the tags of all wheels in ``wheels``, deletes wheels of the packages in ``THERE``, and writes the
-    checksums of the others."""
+    """Checks all wheel tags in ``wheels``, deletes the wheels for packages in ``THERE``, and records the checksums of
+    the others.
+    """
     lines = []
     for wheel in sorted(wheels.glob("*.whl")):
         if name_of(wheel) in THERE:
@@ -56,7 +57,7 @@ def note(wheels: Path, version: str) -> None:
 
 
 def unpack(wheels: Path, site: Path) -> None:
-    """Verifies the checksums of ``wheels``, and unpacks into ``site`` the wheels of packages that this Python lacks."""
+    """Verifies the checksums in ``wheels``, then unpacks the packages that this Python lacks into ``site``."""
     version = "{}.{}".format(*platform.python_version_tuple())
     sums = [line.split() for line in (wheels / SUMS).read_text(encoding="ascii").splitlines()]
     unpacked = []
@@ -77,8 +78,7 @@ def name_of(wheel: Path) -> str:
 
 
 def require_fits(wheel: Path, version: str) -> None:
-    """Raises ``Refused`` if the tags of a wheel are not for CPython ``version`` on Linux and this machine's
-    architecture."""
+    """Raises ``Refused`` unless a wheel's tags are for CPython ``version`` on Linux and this machine's architecture."""
     pythons, abis, systems = wheel.name.removesuffix(".whl").split("-")[-3:]
     digits = version.replace(".", "")
     older = {f"cp3{minor}" for minor in range(2, int(version.split(".")[1]) + 1)}
@@ -104,7 +104,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _extract(wheel: Path, site: Path) -> None:
-    """Extracts a wheel as pip does, but installs no commands and compiles no bytecode."""
+    """Extracts a wheel as pip does, but without installing commands or compiling bytecode."""
     with zipfile.ZipFile(wheel) as archive:
         for member, target in _targets(archive):
             path = site / target

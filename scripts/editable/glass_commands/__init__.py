@@ -1,5 +1,6 @@
-"""Makes the folder ``scripts`` importable as ``glass_commands``, its name in a wheel. An editable install needs this,
-because it copies no files."""
+"""Makes the folder ``scripts`` importable as ``glass_commands``, its name in a wheel. An editable install, which does
+not copy files, needs this.
+"""
 
 from pathlib import Path
 
