@@ -1,4 +1,4 @@
-"""Shows the presets, or the settings of one, as a file for glass train --config.
+"""Lists the presets, or prints the settings of one in the format that glass train --config reads.
 
 glass presets [NAME] [--set KEY=VALUE]
 """

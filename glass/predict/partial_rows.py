@@ -56,7 +56,7 @@ class PartialRows:
         columns: Sequence[str] = CSV_COLUMNS,
         page: Path | None = None,
     ) -> None:
-        """``json_path``, ``csv_path`` and ``page`` are the files that the run writes at its end.
+        """``json_path``, ``csv_path`` and ``page`` are the files that the run writes when it finishes.
 
         ``head`` is the JSON document without its images, and ``columns`` are the table's columns. The partial file for
         ``page`` is created empty.

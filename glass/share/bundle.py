@@ -23,7 +23,7 @@ def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool 
 
     The model card includes the findings in ``audit``, a file that ``glass audit --json`` wrote. If it is None, the
     audit of the run's training data is used, if there is one. ``with_learnt_ids`` adds the ids of the images used in
-    training. Only the names of weights files are kept, without their folders. Raises ``InputError`` if the model or the
+    training. Paths to pretrained weights are shortened to file names. Raises ``InputError`` if the model or the
     audit is damaged, or if the ids are requested but missing. Nothing is written.
     """
     card = read_model_card(folder)

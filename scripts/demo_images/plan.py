@@ -68,8 +68,8 @@ def plan_drawn(images: int, seed: int) -> list[Job]:
 
 
 def plan_photos(images: int, seed: int, photos: Sequence[Photo], pictures: Sequence[int]) -> list[Job]:
-    """Plans ``images`` renditions of photographs; half of them are real. ``pictures[i]`` is the index of the picture in
-    photo i.
+    """Plans ``images`` renditions of photographs, half of them with the label real. ``pictures[i]`` is the index of the
+    picture that ``photos[i]`` shows; several photos may show the same one.
     """
     jobs = [Job(photo.path) for photo in photos]
     rng = stream(seed, Stream.PLAN)

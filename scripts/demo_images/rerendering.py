@@ -103,7 +103,7 @@ def plan_rerendered(
     unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
     """Plans ``images`` images in pairs: a real and a generated image, cut from the same photograph. ``pictures[i]`` is
-    the index of the picture in photo i; there must be at least two pictures.
+    the index of the picture that ``photos[i]`` shows; there must be at least two pictures.
 
     Further images are planned without affecting these:
 

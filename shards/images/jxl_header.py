@@ -52,7 +52,8 @@ class _Bits:
         return value
 
     def number(self, choices: tuple[tuple[int, int], ...]) -> int:
-        """Reads a number: two bits select one of ``choices``, (number of bits to read, offset to add to them)."""
+        """Reads a number. Two bits select a (number of bits, offset) pair from ``choices``. The number is the offset
+        plus the value of that many bits."""
         count, offset = choices[self.take(2)]
         return self.take(count) + offset
 

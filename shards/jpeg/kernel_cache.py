@@ -39,7 +39,7 @@ _FOREIGN = frozenset({"numba", "numpy", "llvmlite", "builtins", "typing"})
 kernels."""
 
 _DECORATORS = {__file__, str(Path(__file__).with_name("numba_support.py"))}
-"""Files that define the decorators, whose options apply to all kernels."""
+"""Files that define the kernel decorators. The compile options in them affect every kernel."""
 
 _PATIENCE_S = 300.0
 """Seconds to wait for a lock before a warning. The wait is long because the process that holds the lock is usually a
