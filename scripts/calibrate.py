@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.progress import progress_bar
-from shards.cli.wording import counted
+from shards.cli.wording import counted, percent
 from shards.errors import InputError
 
 from .arguments import add_device, at_least_one, script_parser, thread_count
@@ -218,12 +218,12 @@ def _print(calibration: "Calibration") -> None:
     for name in ("ece", "nll", "brier"):
         print(f"  {name} {calibration.before[name]:.4f} before, {calibration.after[name]:.4f} after")
     print(
-        f"generated from {calibration.threshold:.4f}: false alarms on {alarms['rate']:.2%} of the real images (95 % "
-        f"interval {alarms['low']:.2%} to {alarms['high']:.2%})"
+        f"generated from {calibration.threshold:.4f}: false alarms on {percent(alarms['rate'])} of the real images "
+        f"(95 % interval {percent(alarms['low'])} to {percent(alarms['high'])})"
     )
     print(
-        f"real below {calibration.real_below:.4f}: {misses['rate']:.2%} of the generated images (95 % interval "
-        f"{misses['low']:.2%} to {misses['high']:.2%}); "
+        f"real below {calibration.real_below:.4f}: {percent(misses['rate'])} of the generated images (95 % interval "
+        f"{percent(misses['low'])} to {percent(misses['high'])}); "
         + ("uncertain in between" if calibration.real_below < calibration.threshold else "no image is uncertain")
     )
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from shards.cli.command import CommandParser, printable, run_command
-from shards.cli.wording import counted
+from shards.cli.wording import counted, percent
 from shards.errors import InputError
 from shards.files.documents import typed_document, write_document
 from shards.files.outputs import check_output, is_json_with
@@ -117,7 +117,7 @@ def _bar(group: GroupStatistics | None, what: str, place: int) -> str:
     if group is None or not group["histograms"][what][place]:
         return ""
     share = group["histograms"][what][place] / group["images"]
-    return f"{'█' * max(1, round(BAR_WIDTH * share))} {share:.0%}"
+    return f"{'█' * max(1, round(BAR_WIDTH * share))} {percent(share, 0)}"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.build.class_differences import GRADED, RAW_FACTS
+from shards.cli.wording import percent
 
 if TYPE_CHECKING:
     from shards.manifest.dataset import ShardDataset
@@ -69,12 +70,12 @@ def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Arr
         found = dataset.codes(name)[1]
         return _shares([_shown(name, text) for text in found], raw[name][keep])
     if name in _FLAGS:
-        return f"{100 * raw[name][keep].mean():.0f} %"
+        return percent(raw[name][keep].mean(), 0)
     if name == "size":
         sizes, codes = np.unique(np.stack([raw["width"][keep], raw["height"][keep]]), axis=1, return_inverse=True)
         return _shares([f"{width}×{height}" for width, height in sizes.T.tolist()], codes)
     column = facts[name][keep] if name in GRADED else raw[name][keep]
-    silent = f"{100 * (column < 0).mean():.0f} %"
+    silent = percent((column < 0).mean(), 0)
     column = column[column >= 0]
     if not len(column):
         return "none"
@@ -94,7 +95,7 @@ def _shown(name: str, text: str) -> str:
 def _shares(names: list[str], codes: Array) -> str:
     counts = np.bincount(codes.ravel(), minlength=len(names))
     order = [int(code) for code in np.argsort(-counts, kind="stable") if counts[code]]
-    parts = [f"{names[i]} {100 * counts[i] / counts.sum():.0f} %" for i in order[:_MOST_NAMED]]
+    parts = [f"{names[i]} {percent(counts[i] / counts.sum(), 0)}" for i in order[:_MOST_NAMED]]
     if len(order) <= _MOST_NAMED:
         return ", ".join(parts)
     return f"{', '.join(parts)} … ({len(order):,} distinct)"

@@ -9,7 +9,7 @@ from glass.predict.options import PredictOptions
 from glass.predict.prediction_files import PredictionHead
 from glass.predict.verdicts import ImageVerdict
 from shards.cli.command import one_line, printable
-from shards.cli.wording import counted
+from shards.cli.wording import counted, percent
 
 __all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line", "stability_line", "verdict_line"]
 
@@ -25,9 +25,9 @@ def heading(detector: Detector, options: PredictOptions) -> str:
     if calibration is not None:
         alarms = calibration.false_alarms
         return (
-            f"calibrated probability that the image is generated; {calibration.threshold:.3f} and above: generated, "
-            f"below {calibration.real_below:.3f}: real; false alarms {alarms['low']:.1%} to {alarms['high']:.1%} on "
-            "images like those of the calibration"
+            f"calibrated probability that the image is generated; {calibration.threshold:.4f} and above: generated, "
+            f"below {calibration.real_below:.4f}: real; false alarms {percent(alarms['low'])} to "
+            f"{percent(alarms['high'])} on images like those of the calibration"
         )
     if detector.trained.calibration is not None:
         why = why_not_applicable(detector.trained.calibration, detector.views(options))

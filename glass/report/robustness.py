@@ -7,8 +7,9 @@ from glass.measure.evaluation_schema import Evaluation
 from glass.measure.result_files import ROBUSTNESS, found_of, read_robustness
 from glass.measure.robustness_schema import ContenderResults, Robustness
 from glass.report.document import RobustnessSummary, SummaryRowModel
-from glass.report.tables import cell, interval_text, percent, weakest_generator
+from glass.report.tables import cell, interval_text, weakest_generator
 from shards.cli.command import printable
+from shards.cli.wording import percent
 
 __all__ = ["own_robustness", "robustness_summary", "robustness_table"]
 

@@ -8,8 +8,8 @@ from glass.measure.applied_calibration import AppliedCalibration
 from glass.measure.evaluation_schema import MeasuredModel, Samples
 from glass.measure.weighted_metrics import NUM_ECE_BINS
 from glass.report.document import Comparison
-from glass.report.tables import cell, interval_text, percent
-from shards.cli.wording import counted
+from glass.report.tables import cell, interval_text
+from shards.cli.wording import counted, percent
 
 __all__ = [
     "IN_SAMPLE_WARNING",
@@ -40,7 +40,7 @@ def few_for_roc(samples: Sequence[Samples]) -> str | None:
     real = min(one["real"] for one in samples)
     if not 0 < real < FEW_PER_POINT:
         return None
-    share = f"one false alarm among {counted(real, 'real image')} is {100 / real:.0f} %"
+    share = f"one false alarm among {counted(real, 'real image')} is {percent(1 / real, 0)}"
     return f"Few images: {share}, so rely on the intervals below, not on single steps of a curve."
 
 

@@ -6,9 +6,10 @@ and the effect of calibration.
 
 from collections.abc import Sequence
 
-from glass.report.tables import interval_text, number, percent
+from glass.report.tables import interval_text, number
 from glass.studies.final_documents import CalibratedSeeds, Summary
 from glass.studies.study_documents import Comparison, StudyResult
+from shards.cli.wording import percent
 
 __all__ = ["Table", "result_tables", "result_title", "spread", "terms_phrase"]
 

@@ -16,7 +16,6 @@ __all__ = [
     "generator_rows",
     "interval_text",
     "number",
-    "percent",
     "three_digits",
     "verdict_counts",
     "weakest_generator",
@@ -89,11 +88,6 @@ def weakest_generator(result: PerGenerator) -> str | None:
 def three_digits(value: float) -> str:
     """Formats ``value`` with three significant digits, or as a whole number if it is 100 or more."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def percent(value: float | None) -> str:
-    """Formats a fraction as a percentage: 0.034 becomes "3.4 %"; None becomes an en dash."""
-    return "–" if value is None else f"{100 * value:z.1f} %"
 
 
 def duration(seconds: float | None) -> str:

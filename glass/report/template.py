@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from glass.report import tables
 from shards.cli.command import printable
-from shards.cli.wording import counted
+from shards.cli.wording import counted, percent
 
 __all__ = ["render"]
 
@@ -39,10 +39,10 @@ def _environment() -> jinja2.Environment:
         "upper_first": lambda text: text[:1].upper() + text[1:],
         "number": tables.number,
         "weakest_generator": tables.weakest_generator,
-        "percent": tables.percent,
+        "percent": percent,
         "duration": tables.duration,
         "between": tables.interval_text,
-        "percent_between": partial(tables.interval_text, show=tables.percent),
+        "percent_between": partial(tables.interval_text, show=percent),
     }
     return environment
 

@@ -16,6 +16,7 @@ from glass.measure.result_files import evaluation_in
 from glass.report.sentences import calibration_sentences, data_sentences, learnt_sentence
 from glass.report.tables import interval_text
 from shards.cli.command import markdown_text
+from shards.cli.wording import percent
 from shards.errors import InputError
 from shards.files.json_file import read_json
 
@@ -130,9 +131,10 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
     return (
         f"On {data['real']} real and {data['generated']} generated images of split "
         f"`{markdown_text(str(data.get('split')))}`, {calibration.views}: temperature {calibration.temperature:.4g}. "
-        f"Generated from {calibration.threshold:.4f} ({alarms['low']:.1%} to {alarms['high']:.1%} false alarms), real "
-        f"below {calibration.real_below:.4f} ({misses['low']:.1%} to {misses['high']:.1%} of the generated images), "
-        "uncertain in between. With another number of crops, coverage or draws, only raw scores are given."
+        f"Generated from {calibration.threshold:.4f} ({percent(alarms['low'])} to {percent(alarms['high'])} false "
+        f"alarms), real below {calibration.real_below:.4f} ({percent(misses['low'])} to {percent(misses['high'])} of "
+        "the generated images), uncertain in between. With another number of crops, coverage or draws, only raw scores "
+        "are given."
     )
 
 

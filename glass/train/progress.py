@@ -11,6 +11,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from shards.cli.progress import LOG_EVERY_S
+from shards.cli.wording import percent
 
 __all__ = ["AFTER_S", "ProgressDisplay", "duration", "report_if_slow"]
 
@@ -54,7 +55,7 @@ class ProgressDisplay:
             return
         text = (
             f"loss {seen['loss']:.4f}, {seen['images_per_s']:.0f} images/s,"
-            f" {seen['wait_share']:.0%} waiting for data{self._left()}"
+            f" {percent(seen['wait_share'], 0)} waiting for data{self._left()}"
         )
         self._bar.set_postfix_str(text, refresh=False)
         if self._logs and time.monotonic() - self._last_line >= LOG_EVERY_S:

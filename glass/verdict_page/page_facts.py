@@ -10,8 +10,7 @@ from glass.measure.applied_calibration import why_not_applicable
 from glass.model.hub import local_folder
 from glass.predict.options import PredictOptions
 from glass.predict.prediction_files import PredictionHead
-from glass.report.tables import percent
-from shards.cli.wording import counted
+from shards.cli.wording import counted, percent
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector

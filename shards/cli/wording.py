@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["by_reason", "counted", "counts_line", "size_in_words"]
+__all__ = ["by_reason", "counted", "counts_line", "percent", "size_in_words"]
 
 _IRREGULAR = {"entry": "entries", "class": "classes", "process": "processes", "copy": "copies"}
 _MOST_NAMES = 12
@@ -17,6 +17,18 @@ def counted(number: int, noun: str) -> str:
         return f"1 {noun}"
     before, space, last = noun.rpartition(" ")
     return f"{number:,} {before}{space}{_IRREGULAR.get(last, last + 's')}"
+
+
+def percent(share: float | None, digits: int | None = None) -> str:
+    """Formats a fraction as a percentage: 0.034 becomes "3.4 %"; None becomes an en dash.
+
+    ``digits`` is the number of decimals. By default it is 2 below 1 %, where false-alarm rates are promised, else 1.
+    """
+    if share is None:
+        return "–"
+    if digits is None:
+        digits = 2 if 0 < share < 0.00995 else 1
+    return f"{100 * share:z.{digits}f} %"
 
 
 def size_in_words(num_bytes: float) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from glass.report.tables import cell, interval_text, number, percent, three_digits
+from glass.report.tables import cell, interval_text, number, three_digits
+from shards.cli.wording import percent
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,20 @@ def test_measured_figures_have_three_digits(value, shown):
 
 def test_nothing_is_minus_zero() -> None:
     assert [number(-0.0004), number(-0.0006), percent(-0.0004)] == ["0.000", "-0.001", "0.0 %"]
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (None, "–"),
+        (0.0, "0.0 %"),
+        (0.00004, "0.00 %"),
+        (0.0008, "0.08 %"),
+        (0.00994, "0.99 %"),
+        (0.00996, "1.0 %"),
+        (0.034, "3.4 %"),
+        (1.0, "100.0 %"),
+    ],
+)
+def test_rates_below_one_percent_have_a_digit_more(share, shown):
+    assert percent(share) == shown

@@ -39,7 +39,7 @@ def test_what_is_left_follows_from_the_steps_after_the_first(monkeypatch, caplog
             clock.now += 2
             display.advance(**(seen if step == 20 else {}))
     assert caplog.messages == [
-        "epoch 1/4, step 20/40: loss 0.5000, 8 images/s, 25% waiting for data, 40 s left in this"
+        "epoch 1/4, step 20/40: loss 0.5000, 8 images/s, 25 % waiting for data, 40 s left in this"
         " epoch, 5 min in the whole run"
     ]
 
@@ -52,7 +52,7 @@ def test_the_last_epoch_names_one_time(monkeypatch, caplog):
         display.advance()
         clock.now += 100
         display.advance(loss=0.5, images_per_s=8.0, wait_share=0.25)
-    assert caplog.messages[0].endswith("25% waiting for data, 47 min left")
+    assert caplog.messages[0].endswith("25 % waiting for data, 47 min left")
 
 
 def test_one_word_where_it_is_slow_and_none_where_it_is_not(monkeypatch, caplog):
