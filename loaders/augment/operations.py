@@ -26,6 +26,7 @@ from PIL import Image, ImageFilter
 from loaders.augment.operation import CropWindow, Pixels, Size
 from loaders.order.randomness import GAMMA, draws
 from shards.images.pixels import global_view
+from shards.images.resize import resized_image
 
 __all__ = ["Blur", "Jpeg", "Noise", "Resize", "WebP"]
 
@@ -60,7 +61,7 @@ def _saved_view(view: Pixels, size: Size, image_format: str, quality: int) -> Pi
     side = len(view)
     if max(size) > VIEW_LIMIT * side:
         return view
-    enlarged = Image.fromarray(view).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    enlarged = resized_image(Image.fromarray(view), (size[1], size[0]), Image.Resampling.BILINEAR)
     return global_view(_saved(np.asarray(enlarged), image_format, quality), side)
 
 
@@ -177,7 +178,7 @@ class Resize:
         )
         image = Image.fromarray(np.ascontiguousarray(pixels))
         wanted = (window.width, window.height)
-        return np.asarray(image.resize(wanted, Image.Resampling.BICUBIC, box=box))
+        return np.asarray(resized_image(image, wanted, Image.Resampling.BICUBIC, box))
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
         """See :class:`Operation`. If a side of the output is shorter than the view's, the view is shrunk to that length
@@ -186,7 +187,7 @@ class Resize:
         small = (min(side, self.width), min(side, self.height))
         if small == (side, side):
             return view
-        return global_view(np.asarray(Image.fromarray(view).resize(small, Image.Resampling.BICUBIC)), side)
+        return global_view(np.asarray(resized_image(Image.fromarray(view), small, Image.Resampling.BICUBIC)), side)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 
 from shards.images.formats import open_image, rejecting
 from shards.images.rejection import RejectedImage
-from shards.images.resize import resized
+from shards.images.resize import resized, resized_image
 from shards.images.sixteen_bit import is_sixteen_bit, sixteen_bit_to_rgb
 
 __all__ = ["RejectedImage", "decode_rgb", "global_view", "load_rgb", "pixel_sha256", "shrink"]
@@ -57,14 +57,14 @@ def load_rgb(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
 
 def shrink(image: Image.Image, size: int) -> np.ndarray:
     """Computes the :func:`global_view` of an RGB Pillow image: (size, size, 3) uint8."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    return np.asarray(resized_image(image, (size, size), Image.Resampling.BILINEAR))
 
 
 def global_view(rgb: np.ndarray, size: int) -> np.ndarray:
     """Resizes the whole image to (size, size, 3) uint8, without preserving the aspect ratio.
 
     ``rgb`` is (height, width, 3) uint8. The filter is bilinear with antialiasing, and the result equals that of
-    Pillow's ``resize``.
+    Pillow 13's ``resize``.
     """
     return resized(rgb, size, size)
 

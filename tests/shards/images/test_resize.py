@@ -1,6 +1,9 @@
 """Every way of resizing gives the same bits as Pillow, for the whole image and for a part of it."""
 
+import hashlib
+
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,9 +11,12 @@ from PIL import Image
 
 from shards.images import resize
 from shards.images.resampling import resampled
-from shards.images.resize import columns_come_first, resized, resized_part
+from shards.images.resize import columns_come_first, resized, resized_image, resized_part
 
 SIDES = st.integers(1, 12) | st.integers(1, 260)
+
+
+PILLOW_13 = int(PIL.__version__.split(".")[0]) >= 13
 
 
 def by_pillow(pixels, width, height, cubic):
@@ -50,3 +56,31 @@ def test_pillow_first_then_kernels(size, monkeypatch):
         np.testing.assert_array_equal(resized(pixels, 64, 64), expected)
         np.testing.assert_array_equal(resized_part(pixels, 64, 64, 3, 5, 20, 30), expected[3:23, 5:35])
     assert len(asked) == (0 if columns_come_first(size, (64, 64)) else 6)
+
+
+@pytest.mark.skipif(not PILLOW_13, reason="earlier versions resize upright images to other pixels")
+@settings(max_examples=60)
+@given(SIDES, SIDES, SIDES, SIDES, st.booleans(), st.none() | st.tuples(*[st.floats(0, 1)] * 4))
+def test_images_equal_those_of_pillow_13(height, width, tall, wide, cubic, share):
+    image = Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8))
+    kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
+    box = None
+    if share is not None:
+        (left, right), (top, bottom) = sorted(share[:2]), sorted(share[2:])
+        box = (left * width, top * height, right * width, bottom * height)
+        if right - left < 0.01 or bottom - top < 0.01:
+            return
+    expected = image.resize((wide, tall), kind, box)
+    np.testing.assert_array_equal(resized_image(image, (wide, tall), kind, box), expected)
+
+
+def test_pixels_do_not_depend_on_the_version_of_pillow():
+    """Upright images, for which Pillow 12 gives other pixels than 13: digests that both versions gave."""
+    y, x = np.mgrid[:300, :100]
+    pixels = np.stack([(x * 37 + y * y) % 256, (x * y) % 256, (x * x * 7 + y * 91) % 256], axis=-1).astype(np.uint8)
+    found = hashlib.sha256()
+    for kind in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC):
+        for size, box in (((64, 64), None), ((50, 31), (3.25, 10.5, 90.0, 280.75)), ((120, 40), None)):
+            assert columns_come_first((300, 100), size[::-1])
+            found.update(np.asarray(resized_image(Image.fromarray(pixels), size, kind, box)).tobytes())
+    assert found.hexdigest()[:16] == "360da1007171dcc8"
