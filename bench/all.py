@@ -136,7 +136,7 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--benches", default=",".join(DEFAULT), metavar="NAME,…", help=f"benches to run, of {', '.join(KNOWN)}"
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="folder for the results")
     return parser
 
 

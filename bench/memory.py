@@ -165,13 +165,13 @@ def parser() -> CommandParser:
     """The command-line parser."""
     parser = bench_parser(BENCH, "Memory and time of a training step, with and without chunks of crops.")
     add = parser.add_argument
-    add("--presets", "--preset", default="glass_vit_base,glass_resnet50", metavar="P,…")
+    add("--presets", "--preset", default="glass_vit_base,glass_resnet50", metavar="P,…", help="presets to measure")
     add("--crops", default="1,2,4,8,16", metavar="N,…", help="numbers of crops")
     add(
         "--crop-chunk", type=int, metavar="C", help="only this chunk size (default: no chunks and chunks of 1, in turn)"
     )
     add("--batch-size", type=int, default=4, help="images per step")
-    add("--precision", choices=PRECISIONS, default="auto")
+    add("--precision", choices=PRECISIONS, default="auto", help="number format of the steps")
     add("--time-crops", default="8", metavar="N,…", help="numbers of crops at which steps are timed")
     add("--rounds", type=int, default=5, help="number of timed steps per setting; 0: only count memory")
     add("--threads", type=int, default=1, help="number of threads on a CPU")

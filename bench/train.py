@@ -222,7 +222,7 @@ def parser() -> CommandParser:
     """The command-line parser."""
     parser = bench_parser(BENCH, "Where the time of a training step goes, and how close it comes to the loader's rate.")
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="folder of shards")
-    parser.add_argument("--presets", default="glass_tiny,single_view_tiny", metavar="NAME,…")
+    parser.add_argument("--presets", default="glass_tiny,single_view_tiny", metavar="NAME,…", help="presets to train")
     parser.add_argument("--batch", type=int, help="images per step (default: as in the preset)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, each of training steps and of the loader alone")
     parser.add_argument("--steps", type=int, default=10, help="timed steps per round")

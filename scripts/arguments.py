@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from shards.cli.command import CommandParser, program_name
+from shards.cores import usable_cores
 from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
 
@@ -39,10 +40,12 @@ def at_least_one(text: str) -> int:
 
 
 def thread_count(text: str) -> int:
-    """Parses a thread count from 1 to ``MOST_THREADS``."""
+    """Parses a number of threads or processes from 1 to ``MOST_THREADS``; "auto" means one per usable core."""
+    if text == "auto":
+        return usable_cores()
     number = at_least_one(text)
     if number > MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"{text} threads are too many: {MOST_THREADS:,} at most")
+        raise argparse.ArgumentTypeError(f"{text} is too many: {MOST_THREADS:,} at most")
     return number
 
 
@@ -84,10 +87,10 @@ def add_workers(parser: CommandParser) -> None:
     """Adds ``--workers``, for commands that write a data set."""
     parser.add_argument(
         "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
+        type=thread_count,
+        default="auto",
         metavar="N",
-        help="number of processes; does not change the output (default: one per core, %(default)s here)",
+        help="number of processes; does not change the output (default: one per usable core)",
     )
 
 

@@ -94,9 +94,9 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--threads",
         type=thread_count,
-        default=os.cpu_count() or 1,
+        default="auto",
         metavar="N",
-        help="number of threads (default: one per core)",
+        help="number of threads (default: one per usable core)",
     )
     return parser
 

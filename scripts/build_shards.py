@@ -168,8 +168,6 @@ def _add_stored_form(parser: CommandParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns exit code 0. Raises ``InputError`` for a user error."""
     arguments = parser().parse_args(argv)
-    if arguments.workers < 1:
-        raise InputError(f"--workers {arguments.workers}: must be at least 1")
     settings = BuildSettings(
         split_shares=parse_shares(arguments.split),
         split_seed=arguments.split_seed,

@@ -13,7 +13,6 @@ from shards.adopt.dry_run import describe_tars
 from shards.adopt.settings import IndexSettings, parse_values
 from shards.build.settings import DEFAULT_SPLIT
 from shards.cli.command import CommandParser, one_line, run_command
-from shards.errors import InputError
 
 from .arguments import add_groups, add_note, add_skip, add_workers, given_note, script_parser, skipped_names
 from .build_shards import summary
@@ -110,8 +109,6 @@ def _listed(text: str) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns exit code 0. Raises ``InputError`` for a user error."""
     arguments = parser().parse_args(argv)
-    if arguments.workers < 1:
-        raise InputError(f"--workers {arguments.workers}: must be at least 1")
     settings = IndexSettings(
         split=arguments.split,
         split_seed=arguments.split_seed,

@@ -20,7 +20,6 @@ import csv
 import hashlib
 import io
 import multiprocessing
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,7 +37,7 @@ from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.sources.note_file import NOTE_NAME
 
-from .arguments import script_parser
+from .arguments import script_parser, thread_count
 from .demo_images.networks import DEFAULT_NETWORKS, NETWORKS, require_networks
 from .demo_images.photos import MIN_PIXELS, Photo, find_photos, fingerprint, group_pictures
 from .demo_images.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photos
@@ -114,7 +113,7 @@ def parser() -> CommandParser:
         help="with --networks: further networks, used for the test split only",
     )
     parser.add_argument(
-        "--workers", type=int, default=_usable_cores(), help="number of processes (default: one per core)"
+        "--workers", type=thread_count, default="auto", help="number of processes (default: one per usable core)"
     )
     return parser
 
@@ -122,7 +121,7 @@ def parser() -> CommandParser:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     command = parser()
     args = command.parse_args(argv)
-    for name, least in (("images", MIN_IMAGES), ("seed", 0), ("workers", 1)):
+    for name, least in (("images", MIN_IMAGES), ("seed", 0)):
         if getattr(args, name) < least:
             command.error(f"--{name} must be at least {least}, not {getattr(args, name)}")
     if args.networks and not args.photos:
@@ -136,10 +135,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.split(",")))
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _require_free(out: Path) -> None:

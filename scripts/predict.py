@@ -7,7 +7,6 @@ beside each FILE that an option names. If the command is stopped, these files st
 """
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.startup import without_collecting
 from shards.cli.wording import counted
+from shards.cores import usable_cores
 from shards.errors import InputError
 
 from .arguments import add_device, at_least_one, script_parser, thread_count
@@ -161,7 +161,7 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions,
         from glass.export.pixel_rules import print_decoder_warnings
         from glass.predict.detector import Detector, PredictOptions
 
-    torch.set_num_threads(min(arguments.threads, os.cpu_count() or 1))
+    torch.set_num_threads(min(arguments.threads, usable_cores()))
     with print_decoder_warnings() as warned:
         detector = Detector.from_pretrained(arguments.model, device=arguments.device, revision=arguments.revision)
     options = PredictOptions(

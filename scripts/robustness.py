@@ -9,11 +9,11 @@ trained on another data set, the new file names also contain -of- and 12 digits 
 """
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.cli.command import CommandParser, printable, run_command
+from shards.cores import usable_cores
 from shards.errors import InputError
 from shards.files.json_file import read_json
 from shards.files.outputs import check_output, is_json_with
@@ -89,7 +89,7 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for the results (default: that of the first MODEL)"
     )
-    parser.add_argument("--threads", type=thread_count, help="number of threads (default: one per core)")
+    parser.add_argument("--threads", type=thread_count, help="number of threads (default: one per usable core)")
     parser.add_argument(
         "--draws", type=at_least_one, default=1000, help="repetitions of the bootstrap (default %(default)s)"
     )
@@ -160,7 +160,7 @@ def _measure(
         dataset,
         arguments.split,
         rows,
-        threads=arguments.threads or os.cpu_count() or 1,
+        threads=arguments.threads or usable_cores(),
         loader_threads=arguments.threads,
         draws=arguments.draws,
         progress=True,

@@ -72,7 +72,7 @@ def parser() -> CommandParser:
         "--budget",
         choices=("tiny", "paper"),
         default="paper",
-        help="size of the study; default paper; tiny takes half an hour on two cores",
+        help="size of the study; default paper; tiny takes about 20 minutes on two cores",
     )
     add_device(parser)
     return parser

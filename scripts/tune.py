@@ -21,6 +21,7 @@ from glass.config.run_config import RunConfig, SelectBy
 from glass.presets import load_preset
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
+from shards.cores import usable_cores
 from shards.errors import InputError
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
@@ -141,8 +142,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
         raise InputError(f"--metric {options.metric!r} is unknown: choose from {', '.join(get_args(SelectBy))}")
     config = apply_overrides(load_preset(options.preset), options.set)
     if options.workers > 1 and config.cpu_threads is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        config = replace(config, cpu_threads=max((cores or 1) // options.workers, 1))
+        config = replace(config, cpu_threads=max(usable_cores() // options.workers, 1))
     return replace(config, epochs=options.epochs, select_by=options.metric)
 
 

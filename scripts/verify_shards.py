@@ -4,7 +4,6 @@ Exit code 0: the data set is unchanged since it was built. 1: it is not; each fi
 check. 2: OUT cannot be opened as a data set at all.
 """
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -37,9 +36,9 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--threads",
         type=thread_count,
-        default=os.cpu_count() or 1,
+        default="auto",
         metavar="N",
-        help="number of threads (default: one per core)",
+        help="number of threads (default: one per usable core)",
     )
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="number of findings to list (default %(default)s)"

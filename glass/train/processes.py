@@ -26,6 +26,7 @@ from accelerate.utils import (
 
 from glass.config.run_config import RunConfig
 from glass.model.precision import ACCELERATE_NAMES, resolve_precision
+from shards.cores import usable_cores
 from shards.errors import InputError
 
 __all__ = ["StopSignal", "any_process", "end_at_once", "environment", "lost_process", "make_accelerator", "run_device"]
@@ -129,9 +130,8 @@ def _set_cpu_threads(config: RunConfig) -> None:
     elif os.environ.get("OMP_NUM_THREADS", "1") != "1":
         return  # set by a person: launchers set 1
     elif {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & set(os.environ):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max((cores or 1) // local_processes, 1))
+        torch.set_num_threads(max(usable_cores() // local_processes, 1))
 
 
 def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reason: str) -> None:

@@ -43,7 +43,7 @@ real/          parts of the photographs at full resolution; those in real/enlarg
                training, so train with --set loader.class_balanced=true.
 generated/     parts that were shrunk and enlarged again by a network, at the same size:
 {networks}
-control/       the same parts, shrunk and enlarged by Lanczos (a filter used for no real image), by the factor in
+control/       the same parts, shrunk and enlarged by Lanczos (no real image is enlarged by it), by the factor in
                the folder's name. They belong to neither class: a detector that calls them generated mistakes
                enlargement for the work of a network.
 images.csv     path, label, generator, group, split: all parts of one picture share a group and a split.
