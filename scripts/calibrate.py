@@ -218,12 +218,12 @@ def _print(calibration: "Calibration") -> None:
     for name in ("ece", "nll", "brier"):
         print(f"  {name} {calibration.before[name]:.4f} before, {calibration.after[name]:.4f} after")
     print(
-        f"generated from {calibration.threshold:.4f}: false alarms on {percent(alarms['rate'])} of the real images "
-        f"(95 % interval {percent(alarms['low'])} to {percent(alarms['high'])})"
+        f"{calibration.threshold:.4f} and above: generated; false alarms on {percent(alarms['rate'])} of the real "
+        f"images (95 % interval {percent(alarms['low'])} to {percent(alarms['high'])})"
     )
     print(
-        f"real below {calibration.real_below:.4f}: {percent(misses['rate'])} of the generated images (95 % interval "
-        f"{percent(misses['low'])} to {percent(misses['high'])}); "
+        f"below {calibration.real_below:.4f}: real; misses {percent(misses['rate'])} of the generated images (95 % "
+        f"interval {percent(misses['low'])} to {percent(misses['high'])}); "
         + ("uncertain in between" if calibration.real_below < calibration.threshold else "no image is uncertain")
     )
 

@@ -126,9 +126,7 @@ def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, wha
         findings.append(_finding(dataset, f"{kind}_across_splits", SERIOUS, text, _REGROUP, pairs[across]))
     if both.any():
         text = _shown(both, "of a real and a generated image", what)
-        advice = "check them: either a label is wrong, or one image is an edit of the other; " + (
-            "put an image and its edits into one group"
-        )
+        advice = "check whether a label is wrong or one image is an edit of the other; put edits into the image's group"
         severity = SERIOUS if kind == "duplicates" else WARNING
         findings.append(_finding(dataset, f"{kind}_of_both_classes", severity, text, advice, pairs[both]))
     rest = ~across & ~both
