@@ -9,7 +9,7 @@ beside each FILE that an option names. If the command is stopped, these files st
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     from glass.predict.source_paths import find_images
 
     outputs = Outputs(arguments.json, arguments.csv, arguments.html, arguments.heatmaps)
-    outputs.check()
+    outputs.check(arguments.resume)
     trust = None
     if arguments.trust is not None:
         from glass.claims.content_credentials import read_trust
@@ -74,8 +74,9 @@ def main(argv: list[str] | None = None) -> int:
 
         page = VerdictPage(page_facts(detector, options, head, warned), len(found.sources))
     task = _Task(arguments, outputs, detector, options, head, page, trust)
+    finished = _finished(task, found.sources) if arguments.resume else None
     try:
-        verdicts = _scored(task, found.sources)
+        verdicts = _scored(task, found.sources, finished)
         _write(task, verdicts)
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
@@ -138,6 +139,11 @@ def parser() -> CommandParser:
     )
     parser.add_argument("--batch-size", type=at_least_one, help="images per batch (default: as in training)")
     parser.add_argument("--threads", type=thread_count, default=2, help="number of threads; default 2")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue a stopped run on the same images, from the verdicts in FILE.partial of --json",
+    )
     add_device(parser)
     parser.add_argument("--revision", help="with USER/NAME: branch, tag or commit on the hub")
     return parser
@@ -150,6 +156,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         command.error("--dense needs --heatmaps DIR or --html FILE")
     if arguments.trust is not None and not arguments.claims:
         command.error("--trust needs --claims")
+    if arguments.resume and arguments.json is None:
+        command.error("--resume needs --json FILE: FILE.partial holds the verdicts of the stopped run")
+    if arguments.resume and (arguments.html or arguments.heatmaps):
+        command.error("--resume keeps verdicts, but no pictures: leave out --html and --heatmaps")
     return arguments
 
 
@@ -193,19 +203,37 @@ class _Task:
     trust: str | None
 
 
-def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
-    """Scores ``sources`` and returns all verdicts. Each verdict is also written to the partial files at once. If the
-    command is stopped, these files stay, and, if an HTML page was requested, a page with the verdicts so far is written
-    beside them.
+def _finished(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict] | None":
+    """Returns the verdicts of the stopped run that ``--resume`` continues; None if there is none to continue."""
+    from glass.predict.resumed_rows import finished_verdicts, require_same_table
+    from glass.predict.verdicts import csv_columns
+
+    claims, outputs = task.arguments.claims, task.outputs
+    assert outputs.json is not None
+    finished = finished_verdicts(outputs.json, task.head, sources, task.options, claims)
+    if finished is None:
+        return None
+    if outputs.csv is not None:
+        require_same_table(outputs.csv, finished, csv_columns(claims, bool(task.head["data_notes"])))
+    print(f"resuming: {len(finished):,} of {counted(len(sources), 'image')} have verdicts", file=sys.stderr)
+    return finished
+
+
+def _scored(
+    task: _Task, sources: "list[ImageSource]", finished: "Sequence[ImageVerdict] | None"
+) -> "list[ImageVerdict]":
+    """Scores all ``sources`` but the first, which have ``finished`` verdicts, and returns all verdicts. Each verdict is
+    also written to the partial files at once. If the command is stopped, these files stay, and, if an HTML page was
+    requested, a page with the verdicts so far is written beside them.
     """
     from glass.predict.partial_rows import PartialRows, partial_path
     from glass.predict.verdicts import csv_columns
 
-    verdicts = []
+    verdicts = list(finished or ())
     outputs, columns = task.outputs, csv_columns(task.arguments.claims, bool(task.head["data_notes"]))
-    with PartialRows(outputs.json, outputs.csv, task.head, columns, outputs.html) as rows:
+    with PartialRows(outputs.json, outputs.csv, task.head, columns, outputs.html, finished) as rows:
         try:
-            for verdict in _shown(task, sources):
+            for verdict in _shown(task, sources[len(verdicts) :]):
                 rows.add(verdict)
                 verdicts.append(verdict)
         except BaseException:
@@ -215,7 +243,9 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
                 kept = [*kept, partial_path(outputs.html)]
             if verdicts and kept:
                 names = " and ".join(str(path) for path in kept)
-                print(printable(f"stopped; the {counted(len(verdicts), 'row')} so far are in {names}"), file=sys.stderr)
+                further = "" if outputs.json is None or task.page else "; add --resume to the command to continue"
+                said = f"stopped; the {counted(len(verdicts), 'row')} so far are in {names}{further}"
+                print(printable(said), file=sys.stderr)
             raise
     return verdicts
 

@@ -34,18 +34,21 @@ class Outputs:
         """Paths of all requested outputs, as the user typed them."""
         return [str(path) for path in (*self.files.values(), self.heatmaps) if path is not None]
 
-    def check(self) -> None:
+    def check(self, resume: bool) -> None:
         """Checks all outputs before any image is scored, and creates the folder for heat maps.
 
         Raises ``InputError`` if two outputs have the same path; if an output cannot be written, exists but is not from
-        ``predict``, or has a partial file from another run; or if the folder for heat maps is not empty.
+        ``predict``, or has a partial file from another run, unless that run is to be continued (``resume``); or if the
+        folder for heat maps is not empty.
         """
         require_different(self.files)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}
         for option, path in self.files.items():
             checks[option](path)
-        for path in self.files.values():
-            require_no_partial(path)
+        if not (resume and self.json and partial_path(self.json).exists()):
+            resumable = self.json is not None and self.html is None and self.heatmaps is None
+            for path in self.files.values():
+                require_no_partial(path, resumable)
         if self.heatmaps is None:
             return
         try:

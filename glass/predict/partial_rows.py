@@ -12,16 +12,20 @@ A run that finishes deletes its partial files.
 """
 
 import csv
+import errno
 import json
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from glass.predict.prediction_files import PredictionHead
+from glass.predict.prediction_files import PredictionHead, csv_text
 from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
 from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
+from shards.files.locks import try_lock
 
 __all__ = ["PartialRows", "partial_path", "require_no_partial"]
 
@@ -31,14 +35,22 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def require_no_partial(path: Path) -> None:
-    """Raises ``InputError`` if ``path`` has a partial file, left by a stopped run or in use by a running one."""
+def require_no_partial(path: Path, resumable: bool) -> None:
+    """Raises ``InputError`` if ``path`` has a partial file, left by a stopped run or in use by a running one.
+
+    If the run is ``resumable``, the message says how.
+    """
     partial = partial_path(path)
     if partial.exists() or partial.is_symlink():
+        remedy = "add --resume to continue, or " if resumable else ""
         raise InputError(
-            f"{partial} holds the results of a prediction that was stopped or is still running: move it away or "
-            "delete it, then run the command again"
+            f"{partial} holds the results of a prediction that was stopped or is still running: {remedy}move it away "
+            "or delete it, then run the command again"
         )
+
+
+def _json_line(verdict: ImageVerdict) -> str:
+    return json.dumps(json_row(verdict), allow_nan=False)
 
 
 class PartialRows:
@@ -55,18 +67,20 @@ class PartialRows:
         head: PredictionHead,
         columns: Sequence[str] = CSV_COLUMNS,
         page: Path | None = None,
+        resumed: Sequence[ImageVerdict] | None = None,
     ) -> None:
         """``json_path``, ``csv_path`` and ``page`` are the files that the run writes when it finishes.
 
         ``head`` is the JSON document without its images, and ``columns`` are the table's columns. The partial file for
-        ``page`` is created empty.
+        ``page`` is created empty. If a stopped run is continued, ``resumed`` contains the verdicts in its partial file.
         """
+        self._resumed = resumed
         self._json_path, self._csv_path, self._head, self._columns = json_path, csv_path, head, columns
         self._page = page
         self._files, self._opened = ExitStack(), list[Path]()
         self._json: IO[str] | None = None
         self._csv: IO[str] | None = None
-        self._num_rows = 0
+        self._num_rows = len(resumed or ())
 
     @property
     def paths(self) -> list[Path]:
@@ -77,7 +91,7 @@ class PartialRows:
         """Writes a verdict and flushes it to the operating system, so that it is not lost if the process is killed."""
         self._num_rows += 1
         if self._json is not None:
-            self._json.write(json.dumps(json_row(verdict), allow_nan=False) + "\n")
+            self._json.write(_json_line(verdict) + "\n")
             self._json.flush()
         if self._csv is not None:
             csv.writer(self._csv, lineterminator="\n").writerow(csv_row(verdict, self._columns))
@@ -86,11 +100,10 @@ class PartialRows:
     def __enter__(self) -> "PartialRows":
         try:
             if self._json_path:
-                self._json = self._open(self._json_path)
-                self._json.write(json.dumps(self._head, allow_nan=False) + "\n")
+                lines = [json.dumps(self._head, allow_nan=False), *map(_json_line, self._resumed or ())]
+                self._json = self._open(self._json_path, "\n".join(lines) + "\n")
             if self._csv_path:
-                self._csv = self._open(self._csv_path)
-                csv.writer(self._csv, lineterminator="\n").writerow(self._columns)
+                self._csv = self._open(self._csv_path, csv_text(self._resumed or (), self._columns))
             if self._page:
                 self._open(self._page)
         except BaseException:
@@ -98,11 +111,33 @@ class PartialRows:
             raise
         return self
 
-    def _open(self, path: Path) -> IO[str]:
+    def _open(self, path: Path, beginning: str = "") -> IO[str]:
+        """Opens the partial file for ``path`` to append to it, and locks it. It must be new, unless a run is resumed.
+
+        A resumed run replaces its partial file by one without a line that was cut off. Raises ``InputError`` if another
+        process is writing it.
+        """
         partial = partial_path(path)
-        file = partial.open("x", encoding="utf-8", newline="")
+        if self._resumed is not None:
+            self._lock(partial)
+            write_text_atomic(partial, beginning)
+        else:
+            with partial.open("x", encoding="utf-8", newline="") as file:
+                file.write(beginning)
         self._opened.append(partial)
-        return self._files.enter_context(file)
+        self._lock(partial)
+        return self._files.enter_context(partial.open("a", encoding="utf-8", newline=""))
+
+    def _lock(self, partial: Path) -> None:
+        try:
+            descriptor = try_lock(partial)
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOTSUP):
+                return  # a file system without locks
+            raise
+        if descriptor is None:
+            raise InputError(f"{partial} is being written by a command that is still running: wait for it, or stop it")
+        self._files.callback(os.close, descriptor)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

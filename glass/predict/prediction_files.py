@@ -24,6 +24,7 @@ __all__ = [
     "check_csv_target",
     "check_json_target",
     "check_page_target",
+    "csv_text",
     "made_by",
     "page_record",
     "predictions",
@@ -151,9 +152,14 @@ def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict
 
 
 def write_csv(path: Path, verdicts: Sequence[ImageVerdict], columns: Sequence[str] = CSV_COLUMNS) -> None:
-    """Writes a CSV file with ``columns`` as its header and a row for each verdict."""
+    """Writes the table :func:`csv_text` to a file."""
+    write_text_atomic(path, csv_text(verdicts, columns))
+
+
+def csv_text(verdicts: Sequence[ImageVerdict], columns: Sequence[str] = CSV_COLUMNS) -> str:
+    """Returns a CSV table with ``columns`` as its header and a row for each verdict."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(csv_row(verdict, columns) for verdict in verdicts)
-    write_text_atomic(path, text.getvalue())
+    return text.getvalue()

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from glass.claims.claim import Claim
 from glass.claims.read import claims_sentence
 from shards.files.documents import Number
-from shards.manifest.schema import content_id_hex
+from shards.manifest.schema import content_id_from_hex, content_id_hex
 
-__all__ = ["CSV_COLUMNS", "ImageRecord", "ImageVerdict", "csv_columns", "csv_row", "json_row"]
+__all__ = ["CSV_COLUMNS", "ImageRecord", "ImageVerdict", "csv_columns", "csv_row", "json_row", "verdict_of"]
 
 CSV_COLUMNS = (
     "path",
@@ -147,6 +147,35 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
     if verdict.claims is not None:
         row["claims"] = msgspec.to_builtins(verdict.claims)
     return row
+
+
+def verdict_of(record: ImageRecord, data_notes: Sequence[str] = ()) -> ImageVerdict:
+    """Returns the verdict from which :func:`json_row` made ``record``.
+
+    A record lacks the margin, and the verdicts and calibrated probabilities of changed images: they are None and empty.
+    ``data_notes`` are those of the document. Raises ``ValueError`` if the record's content id or claims are invalid.
+    """
+    windows, attention = record["windows"], [window["attention"] for window in record["windows"]]
+    return ImageVerdict(
+        path=record["path"],
+        reason=record["reason"],
+        score=record["score"],
+        probability=record["probability"],
+        verdict=record["verdict"],
+        unstable=record["unstable"],
+        width=record["width"],
+        height=record["height"],
+        content_id=None if record["content_id"] is None else content_id_from_hex(record["content_id"]),
+        learnt=record["learnt"],
+        windows=np.array(
+            [[window[side] for side in ("top", "left", "height", "width")] for window in windows], np.int32
+        ).reshape(-1, 4),
+        attention=np.array(attention, np.float32) if attention and None not in attention else None,
+        draw_scores=tuple(record["draw_scores"]),
+        change_scores=record["change_scores"],
+        data_notes=tuple(data_notes),
+        claims=msgspec.convert(record["claims"], tuple[Claim, ...]) if "claims" in record else None,
+    )
 
 
 def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
