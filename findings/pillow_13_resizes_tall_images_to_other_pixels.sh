@@ -2,10 +2,10 @@
 # Pillow 12.3.0 and 13.0.0, numpy 2.4.6; seen on 2026-11-30.
 # One expects: resize() of 8 bits has given the same pixels for years (10.4 and 12.3 are equal to the bit), so images
 #   resized for a training and by a detector in service are the same, whatever Pillow each of them has.
-# What happens: Pillow 13 resizes the height first where it loses more than twice as many pixels as the width; 12 always
-#   began with the width. Between the two passes the picture is rounded and clipped to 8 bits, so the order shows: a
-#   level in a fifth of all values with BILINEAR, and up to 14 and 25 levels in this picture with BICUBIC and LANCZOS,
-#   which overshoot. Upright photographs that become squares are changed, as by Resize((384, 384)) and by most image
+# What happens: Pillow 13 resizes the height first where it loses more than twice as many pixels as the width; 12
+#   began with the width, unless the image was 100 times as high as wide. Between the two passes the picture is rounded
+#   and clipped to 8 bits, so the order shows: a level in a fifth of all values with BILINEAR, and up to 14 and 25 levels
+#   in this picture with BICUBIC and LANCZOS, which overshoot. Upright photographs that become squares are changed, as by Resize((384, 384)) and by most image
 #   processors, and slim images at any size. Landscapes and squares stay as they were, so photographs and generated
 #   images, most of which are square, change unequally. No warning. (Pillow pull request 9549.)
 # What to do: the same Pillow for both sides. Or one direction at a time, width first: the same pixels in each version.

@@ -131,8 +131,8 @@ def _print_errors(planner: "Planner", best: "Plan") -> None:
     quotients = [error for _, error in errors]
     print(
         f"nearest measured step ({step}): {row['peak_bytes'] / GIB:.2f} GiB, the estimate"
-        f" {nearest - 1:+.1%} off; over all {len(errors)} measured steps"
-        f" {min(quotients) - 1:+.1%} to {max(quotients) - 1:+.1%}"
+        f" {100 * (nearest - 1):+.1f} % off; over all {len(errors)} measured steps"
+        f" {100 * (min(quotients) - 1):+.1f} to {100 * (max(quotients) - 1):+.1f} %"
     )
 
 

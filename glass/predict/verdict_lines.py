@@ -101,13 +101,15 @@ def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
     nothing about the model's performance on new ones.
     """
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
+    if not uses:
+        return "no image could be read"
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"
     trained, chosen = uses.count("train"), uses.count("valid")
     if not trained and not chosen:
         return "the model learnt from none of these images"
     epoch = "its epoch" if trained else "the epoch of the model"
-    if len(uses) == 1:
+    if len(verdicts) == 1:
         used = "the model was trained" if trained else f"{epoch} was chosen"
         return f"{WARNING}{used} on this image. This verdict does not test the model"
     parts = [f"the model was trained on {trained:,}"] if trained else []

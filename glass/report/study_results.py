@@ -113,8 +113,7 @@ def _slice_rows(result: StudyResult) -> list[list[str]]:
 
 
 def _share(summary: Summary) -> str:
-    deviation = "" if summary["sd"] is None else f" ± {100 * summary['sd']:.1f}"
-    return percent(summary["mean"]).replace(" %", f"{deviation} %")
+    return percent(summary["mean"], deviation=summary["sd"])
 
 
 def _calibration_row(result: StudyResult, calibration: CalibratedSeeds) -> list[str]:

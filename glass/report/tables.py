@@ -107,7 +107,7 @@ def interval_text(
     """Formats the ``interval`` around ``value``, using ``show`` for both ends; returns an empty string if there is
     none.
 
-    Each end has as many digits as the value, so rounding cannot put the value outside the interval. If a bootstrap
+    Both ends are formatted like the value, so rounding cannot put the value outside the interval. If a bootstrap
     percentile interval excludes the value, it is extended to include it. If all draws agree, the text is
     ``NO_INTERVAL``.
     """

@@ -14,6 +14,7 @@ from PIL import Image
 
 from shards.errors import InputError
 from shards.files.folder_walk import walk_folder
+from shards.images.resize import resized_image
 
 __all__ = [
     "MIN_PIXELS",
@@ -89,8 +90,8 @@ def fingerprint(path: Path) -> Photo | str:
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a broken file
         return f"cannot be read: {error}"
     aspect = min(max(width / height, 0.25), 4.0)
-    wide = grey.resize((round(THUMBNAIL_SIDE * aspect), THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
-    tall = grey.resize((THUMBNAIL_SIDE, round(THUMBNAIL_SIDE / aspect)), Image.Resampling.BILINEAR)
+    wide = resized_image(grey, (round(THUMBNAIL_SIDE * aspect), THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
+    tall = resized_image(grey, (THUMBNAIL_SIDE, round(THUMBNAIL_SIDE / aspect)), Image.Resampling.BILINEAR)
     return Photo(path, width, height, _edges(wide), _edges(tall))
 
 
@@ -133,7 +134,7 @@ def cut_scene(half: Image.Image, rng: np.random.Generator, width: int, height: i
     left = rng.uniform(0, half.width - part_width)
     top = rng.uniform(0, half.height - part_height)
     box = (left, top, left + part_width, top + part_height)
-    part = half.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    part = resized_image(half, (width, height), Image.Resampling.BICUBIC, box)
     return np.stack([np.asarray(plane, dtype=np.float32) for plane in part.split()]) / 255
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from shards.files.atomic import write_bytes_atomic
+from shards.images.resize import resized_image
 
 from .encoding import Encoding, draw_encoding, encode
 from .enlarging import BROAD, SHARP, draw_factor, enlarge_plainly
@@ -178,9 +179,8 @@ def render(cutting: Cutting, photo: Image.Image, seed: int) -> Image.Image:
 
 def _made_again(native: Image.Image, maker: str, rng: np.random.Generator) -> Image.Image:
     factor = draw_factor(rng, MIXES[maker]) if maker in MIXES else FACTORS[maker]
-    small = native.resize(
-        (round(native.width / factor), round(native.height / factor)), SHRINKING[rng.integers(len(SHRINKING))]
-    )
+    size = (round(native.width / factor), round(native.height / factor))
+    small = resized_image(native, size, SHRINKING[rng.integers(len(SHRINKING))])
     if maker in NETWORKS:
         return enlarge(maker, small)
     if maker in CONTROLS:

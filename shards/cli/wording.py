@@ -19,16 +19,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {before}{space}{_IRREGULAR.get(last, last + 's')}"
 
 
-def percent(share: float | None, digits: int | None = None) -> str:
+def percent(share: float | None, digits: int | None = None, deviation: float | None = None) -> str:
     """Formats a fraction as a percentage: 0.034 becomes "3.4 %"; None becomes an en dash.
 
+    A ``deviation`` is shown with as many decimals as the share: "3.4 ± 0.2 %".
     ``digits`` is the number of decimals. By default it is 2 below 1 %, where false-alarm rates are promised, else 1.
     """
     if share is None:
         return "–"
     if digits is None:
         digits = 2 if 0 < share < 0.00995 else 1
-    return f"{100 * share:z.{digits}f} %"
+    plus_minus = "" if deviation is None else f" ± {100 * deviation:.{digits}f}"
+    return f"{100 * share:z.{digits}f}{plus_minus} %"
 
 
 def size_in_words(num_bytes: float) -> str:

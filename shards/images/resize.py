@@ -55,6 +55,8 @@ def resized_image(
 ) -> Image.Image:
     """Returns what Pillow 13's ``image.resize(size, kind, box)`` returns, with any version of Pillow.
 
+    ``image`` must not have transparency, which Pillow would multiply into the colours once for each call.
+
     Pillow rounds to 8 bits between its vertical and its horizontal pass, so their order changes the result. Version 13
     changed that order for upright images. If the vertical pass has to come first, it is a call of its own here.
     """
@@ -68,7 +70,8 @@ def resized_image(
 def columns_come_first(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
     """Whether to resize vertically first. ``source`` and ``target`` are shapes that begin with (height, width).
 
-    This is the rule of Pillow 13. Earlier versions never resized vertically first, and neither do the kernels here.
+    This is the rule of Pillow 13. Earlier versions did so only for images more than 100 times as high as wide. The
+    kernels here never do.
     """
     (height, width), (target_height, target_width) = source, target
     return target_height < height and height - target_height > 2 * (width - target_width)

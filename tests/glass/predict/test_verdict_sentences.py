@@ -82,8 +82,13 @@ def test_the_change_that_turns_a_verdict_is_named(detector, files):
     ],
 )
 def test_images_that_the_model_knows_are_counted(uses, said):
-    unread = ImageVerdict("y", reason="empty_file")
-    assert learnt_line([*(ImageVerdict("x", learnt=use) for use in uses), unread]) == said
+    assert learnt_line([ImageVerdict("x", learnt=use) for use in uses]) == said
+
+
+def test_unreadable_images_are_not_counted_as_known():
+    unread, known = ImageVerdict("y", reason="empty_file"), ImageVerdict("x", learnt="train")
+    assert learnt_line([unread]) == "no image could be read"
+    assert learnt_line([unread, known]).startswith("WARNING: of 1 image, the model was trained on 1. That verdict")
 
 
 def test_what_windows_cover_is_counted_once():

@@ -62,3 +62,8 @@ def test_nothing_is_minus_zero() -> None:
 )
 def test_rates_below_one_percent_have_a_digit_more(share, shown):
     assert percent(share) == shown
+
+
+def test_a_deviation_has_the_digits_of_its_rate():
+    assert percent(0.0012, deviation=0.0004) == "0.12 ± 0.04 %"
+    assert percent(0.034, deviation=0.0123) == "3.4 ± 1.2 %"
