@@ -45,12 +45,14 @@ def main(argv: list[str] | None = None) -> int:
             f"{arguments.run} is not a local folder, but the calibration is written beside the model: download a "
             "model of the hub first (hf download USER/NAME --local-dir DIR)"
         )
+    from glass.config.run_folder import RunFolder
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.calibration import CALIBRATION_FILE, write_calibration
     from glass.model.hub import model_folder
     from glass.predict.detector import Detector
     from shards.files.outputs import check_output, is_json_with
 
+    RunFolder(arguments.run).require_idle("its next epoch may replace the model, so wait for it")
     folder = model_folder(arguments.run)
     path = folder / CALIBRATION_FILE
     ours = is_json_with("temperature", "threshold", "weights_sha256")
@@ -217,6 +219,9 @@ def _print(calibration: "Calibration") -> None:
     print(f"temperature {calibration.temperature:.4g}")
     for name in ("ece", "nll", "brier"):
         print(f"  {name} {calibration.before[name]:.4f} before, {calibration.after[name]:.4f} after")
+    before, after = calibration.before["nll"], calibration.after["nll"]
+    if before is not None and after is not None and after > before:
+        print("note: worse on these images on purpose: so few of them justify only cautious probabilities")
     print(
         f"{calibration.threshold:.4f} and above: generated; false alarms on {percent(alarms['rate'])} of the real "
         f"images (95 % interval {percent(alarms['low'])} to {percent(alarms['high'])})"

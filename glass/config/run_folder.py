@@ -134,6 +134,19 @@ class RunFolder:
         finally:
             os.close(descriptor)  # releases the lock
 
+    def require_idle(self, remedy: str) -> None:
+        """Raises ``InputError``, which ends with ``remedy``, if another process is training in the folder."""
+        lock = self.path / ".lock"
+        if not lock.exists():
+            return
+        try:
+            descriptor = try_lock(lock)
+        except OSError:  # a folder that this user may only read
+            return
+        if descriptor is None:
+            raise InputError(f"another process is training in {self.path}, {holder(lock)}: {remedy}")
+        os.close(descriptor)
+
     def refuse_foreign(self) -> None:
         """Raises ``InputError`` if the path is a file, or a folder that holds something other than a run."""
         if self.path.exists() and not self.path.is_dir():

@@ -24,9 +24,10 @@ def heading(detector: Detector, options: PredictOptions) -> str:
     calibration = detector.calibration_for(options)
     if calibration is not None:
         alarms = calibration.false_alarms
+        between = ", between: uncertain" if calibration.real_below < calibration.threshold else ""
         return (
             f"calibrated probability that the image is generated; {calibration.threshold:.4f} and above: generated, "
-            f"below {calibration.real_below:.4f}: real; false alarms {percent(alarms['low'])} to "
+            f"below {calibration.real_below:.4f}: real{between}; false alarms {percent(alarms['low'])} to "
             f"{percent(alarms['high'])} on images like those of the calibration"
         )
     if detector.trained.calibration is not None:
@@ -107,7 +108,7 @@ def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
         return "note: it is unknown which images the model was trained on"
     trained, chosen = uses.count("train"), uses.count("valid")
     if not trained and not chosen:
-        return "the model learnt from none of these images"
+        return "none of these images, pixel for pixel, was used to train the model"
     epoch = "its epoch" if trained else "the epoch of the model"
     if len(verdicts) == 1:
         used = "the model was trained" if trained else f"{epoch} was chosen"

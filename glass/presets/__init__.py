@@ -17,5 +17,9 @@ def preset_names() -> list[str]:
 def load_preset(name: str) -> RunConfig:
     """Returns the settings of preset ``name``. Raises ``InputError`` listing all presets if there is no such preset."""
     if name not in preset_names():
-        raise InputError(f"there is no preset called {name!r}: choose from {', '.join(preset_names())}")
+        from difflib import get_close_matches
+
+        close = get_close_matches(name.lower(), preset_names(), n=1, cutoff=0.8)
+        remedy = f"did you mean {close[0]}?" if close else f"choose from {', '.join(preset_names())}"
+        raise InputError(f"there is no preset called {name!r}: {remedy}")
     return importlib.import_module(f"glass.presets.{name}").preset()

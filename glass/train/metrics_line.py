@@ -21,7 +21,7 @@ import torch
 
 from glass.train.state import Progress
 from glass.train.step import Totals
-from shards.cli.wording import percent
+from shards.cli.wording import pace, percent
 
 __all__ = ["describe", "epoch_line", "epochs_without_gain", "is_better"]
 
@@ -105,6 +105,6 @@ def describe(line: Line, epochs: int, better: bool) -> str:
     return (
         f"epoch {line['epoch']}/{epochs}: train loss {number('train_loss')},"
         f" valid loss {number('valid_loss')}, accuracy {number('valid_accuracy')},"
-        f" AUROC {number('valid_auroc')}; {line['images_per_s']:.0f} images/s,"
+        f" AUROC {number('valid_auroc')}; {pace(line['images_per_s'])},"
         f" {percent(wait, 0)} waiting for data, {line['epoch_time_s']:.1f} s" + (" (best so far)" if better else "")
     )

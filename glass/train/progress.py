@@ -11,7 +11,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from shards.cli.progress import LOG_EVERY_S
-from shards.cli.wording import percent
+from shards.cli.wording import pace, percent
 
 __all__ = ["AFTER_S", "ProgressDisplay", "duration", "report_if_slow"]
 
@@ -45,22 +45,23 @@ class ProgressDisplay:
 
     def advance(self, **seen: float) -> None:
         """Counts one more step. To update the displayed text, too, pass ``loss``, ``images_per_s`` and ``wait_share``
-        (0 … 1).
+        (0 … 1). Steps that take minutes get a line in a log without them.
         """
         self._done += 1
         self._bar.update(1)
         if self._timed_from is None:  # the first step warms up: its time is not typical
             self._timed_from = self._done, time.monotonic()
-        if not seen:
-            return
-        text = (
-            f"loss {seen['loss']:.4f}, {seen['images_per_s']:.0f} images/s,"
-            f" {percent(seen['wait_share'], 0)} waiting for data{self._left()}"
-        )
-        self._bar.set_postfix_str(text, refresh=False)
-        if self._logs and time.monotonic() - self._last_line >= LOG_EVERY_S:
+        text = ""
+        if seen:
+            text = (
+                f": loss {seen['loss']:.4f}, {pace(seen['images_per_s'])},"
+                f" {percent(seen['wait_share'], 0)} waiting for data"
+            )
+            self._bar.set_postfix_str(text[2:] + self._left(), refresh=False)
+        quiet_s = time.monotonic() - self._last_line
+        if self._logs and quiet_s >= (LOG_EVERY_S if seen else 4 * LOG_EVERY_S):
             self._last_line = time.monotonic()
-            logger.info("%s, step %d/%d: %s", self._title, self._done, self._total, text)
+            logger.info("%s, step %d/%d%s%s", self._title, self._done, self._total, text, self._left())
 
     def _left(self) -> str:
         """Returns the remaining time as text, estimated from the pace of all steps but the first; empty if there was

@@ -1,9 +1,15 @@
 """Preloaded by a build's fork server, so that the modules that all workers need are imported only once."""
 
-import webdataset  # noqa: F401 - imports torch, which takes seconds
-from numba.core.registry import cpu_target
+import signal
 
-import shards.build.writer  # noqa: F401
+# Ctrl-C goes to all processes of a terminal. The build answers it; a fork server that is still importing would print a
+# traceback.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+import webdataset  # noqa: E402, F401 - imports torch, which takes seconds
+from numba.core.registry import cpu_target  # noqa: E402
+
+import shards.build.writer  # noqa: E402, F401
 
 # Numba's start-up, which each process would otherwise repeat before its first kernel, in 0.8 s.
 cpu_target.typing_context.refresh()

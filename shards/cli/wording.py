@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["by_reason", "counted", "counts_line", "percent", "size_in_words"]
+__all__ = ["by_reason", "counted", "counts_line", "pace", "percent", "size_in_words"]
 
 _IRREGULAR = {"entry": "entries", "class": "classes", "process": "processes", "copy": "copies"}
 _MOST_NAMES = 12
@@ -31,6 +31,11 @@ def percent(share: float | None, digits: int | None = None, deviation: float | N
         digits = 2 if 0 < share < 0.00995 else 1
     plus_minus = "" if deviation is None else f" ± {100 * deviation:.{digits}f}"
     return f"{100 * share:z.{digits}f}{plus_minus} %"
+
+
+def pace(images_per_s: float) -> str:
+    """Formats a speed: "1,234 images/s", or with two digits if it is slower than one image per second."""
+    return f"{images_per_s:,.0f} images/s" if images_per_s >= 1 else f"{images_per_s:.2g} images/s"
 
 
 def size_in_words(num_bytes: float) -> str:

@@ -1,6 +1,7 @@
 """``scripts.calibrate`` and the commands that use its result, called through their ``main``."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from glass.measure.result_files import read_evaluation
 from glass.predict.detector import Detector
 from scripts import calibrate, evaluate, predict, robustness
 from shards.errors import InputError
+from shards.files.locks import try_lock
 from tests.conftest import remount
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -51,6 +53,15 @@ def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_pa
 def test_calibrate_writes_into_no_cache_of_the_hub(four_splits):
     with pytest.raises(InputError, match=r"user/name is not a local folder.*hf download"):
         calibrate.main(["user/name", "--data", str(four_splits)])
+
+
+def test_calibrate_waits_for_no_training(run, four_splits):
+    """The model of a run that is training may be replaced before the calibration is written."""
+    held = try_lock(run / ".lock")
+    with pytest.raises(InputError, match=r"another process is training in .*: its next epoch"):
+        calibrate.main([str(run), "--data", str(four_splits)])
+    os.close(held)
+    (run / ".lock").unlink()
 
 
 def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards):

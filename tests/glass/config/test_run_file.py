@@ -202,3 +202,8 @@ def test_presets_take_changes(capsys):
     assert "\n[train]\n" in (text := capsys.readouterr().out)
     assert "\nema = 0.99\n" in text
     assert '\npatience = "none"\n' in text
+
+
+def test_a_misspelt_preset_is_answered_with_the_one_meant():
+    with pytest.raises(InputError, match=r"no preset called 'glas_tiny': did you mean glass_tiny\?"):
+        load_preset("glas_tiny")

@@ -77,7 +77,7 @@ def test_the_change_that_turns_a_verdict_is_named(detector, files):
             "WARNING: of 4 images, the model was trained on 2 and its epoch was chosen on 1. "
             "Their verdicts do not test the model",
         ),
-        (["", ""], "the model learnt from none of these images"),
+        (["", ""], "none of these images, pixel for pixel, was used to train the model"),
         ([None], "note: it is unknown which images the model was trained on"),
     ],
 )

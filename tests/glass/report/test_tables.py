@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glass.report.tables import cell, interval_text, number, three_digits
-from shards.cli.wording import percent
+from shards.cli.wording import pace, percent
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,15 @@ def test_nothing_is_minus_zero() -> None:
 )
 def test_rates_below_one_percent_have_a_digit_more(share, shown):
     assert percent(share) == shown
+
+
+def test_less_than_an_image_a_second_is_not_none():
+    assert [pace(speed) for speed in (1234.4, 5.2, 0.316, 0.0)] == [
+        "1,234 images/s",
+        "5 images/s",
+        "0.32 images/s",
+        "0 images/s",
+    ]
 
 
 def test_a_deviation_has_the_digits_of_its_rate():

@@ -44,6 +44,17 @@ def test_what_is_left_follows_from_the_steps_after_the_first(monkeypatch, caplog
     ]
 
 
+def test_steps_that_take_minutes_have_a_line_each(monkeypatch, caplog):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    caplog.set_level(logging.INFO, logger="glass")
+    with ProgressDisplay("epoch 4/4", total=4) as display:
+        for _ in range(2):
+            clock.now += 150
+            display.advance()
+    assert caplog.messages == ["epoch 4/4, step 1/4", "epoch 4/4, step 2/4, 5 min left"]
+
+
 def test_the_last_epoch_names_one_time(monkeypatch, caplog):
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)
