@@ -16,6 +16,7 @@ from glass.predict.verdicts import ImageRecord, ImageVerdict, verdict_of
 from shards.errors import InputError
 from shards.files.documents import typed_document
 from shards.files.json_file import parse_json, read_json_bytes
+from shards.files.regular_file import open_regular
 
 __all__ = ["finished_verdicts", "require_same_table"]
 
@@ -75,9 +76,11 @@ def require_same_table(csv_path: Path, verdicts: Sequence[ImageVerdict], columns
     partial = partial_path(csv_path)
     if not partial.exists():
         return
+    expected = csv_text(verdicts, columns).encode()
     try:
-        found = partial.read_bytes().decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{partial} is damaged ({error}): move it away or delete it") from error
-    if not csv_text(verdicts, columns).startswith(found):
+        with open_regular(partial) as file:
+            found = file.read(len(expected) + 1)
+    except OSError as error:
+        raise InputError(f"{partial} cannot be read ({error}): move it away or delete it") from error
+    if not expected.startswith(found):
         raise InputError(f"{partial} holds the table of another prediction: move it away or delete it")
