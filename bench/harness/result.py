@@ -86,8 +86,8 @@ def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) ->
 
 
 def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Ratio]:
-    """Returns the ratios ``speedup_2_threads`` and so on: images per second of ``method`` with that many threads ÷
-    those with one thread. Empty if there is no measurement with one thread."""
+    """Returns the speedups of ``method``, keyed ``speedup_2_threads`` and so on: its images per second with so many
+    threads ÷ its images per second with one thread. Empty if there is no measurement with one thread."""
     by_threads = {m.task.threads: m for m in measured if m.task.method == method}
     if 1 not in by_threads:
         return {}

@@ -6,7 +6,6 @@ behind the last one.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from glass.predict.image_sources import FileSource, ImageSource
 from glass.predict.options import PredictOptions
@@ -37,10 +36,9 @@ def finished_verdicts(
     remedy = "move it away or delete it, then run the command without --resume"
     try:
         first, *lines = read_json_bytes(partial).split(b"\n")[:-1]
-        theirs: dict[str, Any] = parse_json(first)
-        made = made_by(theirs)
+        made = made_by(parse_json(first))
         records = [typed_document(parse_json(line), ImageRecord, f"line {n}") for n, line in enumerate(lines, 2)]
-        verdicts = [verdict_of(record, theirs["data_notes"]) for record in records]
+        verdicts = [verdict_of(record, head["data_notes"]) for record in records]
     except (OSError, ArithmeticError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{partial} is damaged ({error}): {remedy}") from error
     for what, their, our in zip(("model", "choice of views", "calibration"), made, made_by(head), strict=True):

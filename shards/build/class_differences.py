@@ -107,7 +107,7 @@ class Difference:
     excess: float
     """Test statistic of the difference, in standard deviations of its distribution under the null hypothesis."""
     auroc: float
-    """AUROC on these images when they are classified by this fact alone, 0.5 (no better than chance) … 1."""
+    """AUROC on these images when they are classified by this fact alone, from 0.5 (chance) to 1."""
 
     @property
     def counts(self) -> bool:
