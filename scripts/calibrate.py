@@ -52,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     from glass.predict.detector import Detector
     from shards.files.outputs import check_output, is_json_with
 
-    RunFolder(arguments.run).require_idle("its next epoch may replace the model, so wait for it")
     folder = model_folder(arguments.run)
+    RunFolder(folder.parent).require_idle("its next epoch may replace the model, so wait for it")
     path = folder / CALIBRATION_FILE
     ours = is_json_with("temperature", "threshold", "weights_sha256")
     check_output(path, ours, "move it away, because the calibration is written there")

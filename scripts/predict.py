@@ -7,9 +7,10 @@ beside each FILE that an option names. If the command is stopped, these files st
 """
 
 import argparse
+import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from glass.predict.heatmaps import DenseMap
     from glass.predict.image_sources import ImageSource, LoadedImage
     from glass.predict.outputs import Outputs
+    from glass.predict.partial_rows import RowOptions
     from glass.predict.prediction_files import PredictionHead
+    from glass.predict.resumed_rows import StoppedRun
     from glass.predict.verdicts import ImageVerdict
     from glass.verdict_page.page import VerdictPage
 
@@ -74,12 +77,13 @@ def main(argv: list[str] | None = None) -> int:
 
         page = VerdictPage(page_facts(detector, options, head, warned), len(found.sources))
     task = _Task(arguments, outputs, detector, options, head, page, trust)
-    finished = _finished(task, found.sources) if arguments.resume else None
+    stopped = _stopped(task, found.sources) if arguments.resume else None
     try:
-        verdicts = _scored(task, found.sources, finished)
+        verdicts = _scored(task, found.sources, stopped)
         _write(task, verdicts)
     except OSError as error:
-        raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
+        name = error.filename or " and ".join(outputs.names)  # a failed write names no file
+        raise InputError(f"cannot write {name}: {error.strerror or error}") from error
     outputs.remove_partial()
     counts = Counter(verdict.verdict or "unreadable" for verdict in verdicts)
     parts = [f"{number:,} {name}" for name, number in sorted(counts.items())]
@@ -202,36 +206,46 @@ class _Task:
     page: "VerdictPage | None"
     trust: str | None
 
+    @property
+    def row_options(self) -> "RowOptions":
+        calibration = self.detector.calibration_for(self.options)
+        return {
+            "stability": self.options.stability,
+            "claims": self.arguments.claims,
+            "trust": None if self.trust is None else hashlib.sha256(self.trust.encode()).hexdigest(),
+            "temperature": None if calibration is None else calibration.temperature,
+        }
 
-def _finished(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict] | None":
-    """Returns the verdicts of the stopped run that ``--resume`` continues; None if there is none to continue."""
-    from glass.predict.resumed_rows import finished_verdicts, require_same_table
+
+def _stopped(task: _Task, sources: "list[ImageSource]") -> "StoppedRun | None":
+    """Returns what is left of the run that ``--resume`` continues; None if there is none to continue."""
+    from glass.predict.resumed_rows import require_same_table, stopped_run
     from glass.predict.verdicts import csv_columns
 
-    claims, outputs = task.arguments.claims, task.outputs
+    outputs = task.outputs
     assert outputs.json is not None
-    finished = finished_verdicts(outputs.json, task.head, sources, task.options, claims)
-    if finished is None:
+    stopped = stopped_run(outputs.json, task.head, task.row_options, sources)
+    if stopped is None:
         return None
     if outputs.csv is not None:
-        require_same_table(outputs.csv, finished, csv_columns(claims, bool(task.head["data_notes"])))
-    print(f"resuming: {len(finished):,} of {counted(len(sources), 'image')} have verdicts", file=sys.stderr)
-    return finished
+        columns = csv_columns(task.arguments.claims, bool(task.head["data_notes"]))
+        require_same_table(outputs.csv, stopped.verdicts, columns)
+    print(f"resuming: {len(stopped.verdicts):,} of {counted(len(sources), 'image')} have verdicts", file=sys.stderr)
+    return stopped
 
 
-def _scored(
-    task: _Task, sources: "list[ImageSource]", finished: "Sequence[ImageVerdict] | None"
-) -> "list[ImageVerdict]":
-    """Scores all ``sources`` but the first, which have ``finished`` verdicts, and returns all verdicts. Each verdict is
-    also written to the partial files at once. If the command is stopped, these files stay, and, if an HTML page was
-    requested, a page with the verdicts so far is written beside them.
+def _scored(task: _Task, sources: "list[ImageSource]", stopped: "StoppedRun | None") -> "list[ImageVerdict]":
+    """Scores all ``sources`` but the first, which have verdicts from a ``stopped`` run, and returns all verdicts. Each
+    verdict is also written to the partial files at once. If the command is stopped, these files stay, and, if an HTML
+    page was requested, a page with the verdicts so far is written beside them.
     """
     from glass.predict.partial_rows import PartialRows, partial_path
     from glass.predict.verdicts import csv_columns
 
-    verdicts = list(finished or ())
+    verdicts = list(stopped.verdicts) if stopped else []
     outputs, columns = task.outputs, csv_columns(task.arguments.claims, bool(task.head["data_notes"]))
-    with PartialRows(outputs.json, outputs.csv, task.head, columns, outputs.html, finished) as rows:
+    resumed = (list(stopped.verdicts), stopped.began_ns) if stopped else (None, None)
+    with PartialRows(outputs.json, outputs.csv, task.head, task.row_options, columns, outputs.html, *resumed) as rows:
         try:
             for verdict in _shown(task, sources[len(verdicts) :]):
                 rows.add(verdict)

@@ -41,12 +41,13 @@ class Outputs:
         ``predict``, or has a partial file from another run, unless that run is to be continued (``resume``); or if the
         folder for heat maps is not empty.
         """
-        require_different(self.files)
+        partial = {f"{option} (while it is written)": partial_path(path) for option, path in self.files.items()}
+        require_different(self.files | partial)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}
         for option, path in self.files.items():
             checks[option](path)
         if not (resume and self.json and partial_path(self.json).exists()):
-            resumable = self.json is not None and self.html is None and self.heatmaps is None
+            resumable = not resume and self.json is not None and self.html is None and self.heatmaps is None
             for path in self.files.values():
                 require_no_partial(path, resumable)
         if self.heatmaps is None:

@@ -3,8 +3,8 @@
 During a run, each output ``FILE`` has a ``FILE.partial`` beside it:
 
 * For a table, it contains the rows so far.
-* For a JSON document, it is in JSON Lines format. The first line is the document without its images; each further line
-  is one image.
+* For a JSON document, it is in JSON Lines format. The first line is a :class:`PartialHead`; each further line is one
+  image.
 * For a page, it stays empty and only keeps other runs from writing the same page. If the run is stopped, the page with
   the verdicts so far is written to it.
 
@@ -19,15 +19,34 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TypedDict
 
 from glass.predict.prediction_files import PredictionHead, csv_text
 from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
+from shards.files.documents import Number
 from shards.files.locks import try_lock
 
-__all__ = ["PartialRows", "partial_path", "require_no_partial"]
+__all__ = ["PartialHead", "PartialRows", "RowOptions", "partial_path", "require_no_partial"]
+
+
+class RowOptions(TypedDict):
+    """Whatever changes rows, but is not in the head of the finished document."""
+
+    stability: bool
+    claims: bool
+    trust: str | None
+    """SHA-256 of the trusted certificates (``--trust``)."""
+    temperature: Number | None
+
+
+class PartialHead(PredictionHead):
+    """The first line of a document's partial file."""
+
+    options: RowOptions
+    began_ns: int
+    """When the run began, by the clock of the file system, in nanoseconds."""
 
 
 def partial_path(path: Path) -> Path:
@@ -65,16 +84,19 @@ class PartialRows:
         json_path: Path | None,
         csv_path: Path | None,
         head: PredictionHead,
+        options: RowOptions,
         columns: Sequence[str] = CSV_COLUMNS,
         page: Path | None = None,
         resumed: Sequence[ImageVerdict] | None = None,
+        began_ns: int | None = None,
     ) -> None:
         """``json_path``, ``csv_path`` and ``page`` are the files that the run writes when it finishes.
 
         ``head`` is the JSON document without its images, and ``columns`` are the table's columns. The partial file for
-        ``page`` is created empty. If a stopped run is continued, ``resumed`` contains the verdicts in its partial file.
+        ``page`` is created empty. If a stopped run is continued, ``resumed`` contains the verdicts in its partial file,
+        and ``began_ns`` is when it began.
         """
-        self._resumed = resumed
+        self._resumed, self._options, self._began_ns = resumed, options, began_ns
         self._json_path, self._csv_path, self._head, self._columns = json_path, csv_path, head, columns
         self._page = page
         self._files, self._opened = ExitStack(), list[Path]()
@@ -100,8 +122,7 @@ class PartialRows:
     def __enter__(self) -> "PartialRows":
         try:
             if self._json_path:
-                lines = [json.dumps(self._head, allow_nan=False), *map(_json_line, self._resumed or ())]
-                self._json = self._open(self._json_path, "\n".join(lines) + "\n")
+                self._json = self._open(self._json_path, "".join(f"{_json_line(v)}\n" for v in self._resumed or ()))
             if self._csv_path:
                 self._csv = self._open(self._csv_path, csv_text(self._resumed or (), self._columns))
             if self._page:
@@ -120,13 +141,18 @@ class PartialRows:
         partial = partial_path(path)
         if self._resumed is not None:
             self._lock(partial)
-            write_text_atomic(partial, beginning)
         else:
-            with partial.open("x", encoding="utf-8", newline="") as file:
-                file.write(beginning)
+            partial.open("x").close()
+            self._began_ns = self._began_ns or partial.stat().st_mtime_ns
+        if path is self._json_path:
+            beginning = f"{json.dumps(self._first_line(), allow_nan=False)}\n{beginning}"
+        write_text_atomic(partial, beginning)
         self._opened.append(partial)
         self._lock(partial)
         return self._files.enter_context(partial.open("a", encoding="utf-8", newline=""))
+
+    def _first_line(self) -> PartialHead:
+        return {**self._head, "options": self._options, "began_ns": self._began_ns or 0}
 
     def _lock(self, partial: Path) -> None:
         try:

@@ -4,74 +4,105 @@ The partial file of the JSON document holds every verdict in full, in the order 
 behind the last one.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from glass.predict.image_sources import FileSource, ImageSource
-from glass.predict.options import PredictOptions
-from glass.predict.partial_rows import partial_path
+import numpy as np
+
+from glass.predict.image_sources import FileSource, ImageSource, MemberSource
+from glass.predict.partial_rows import PartialHead, RowOptions, partial_path
 from glass.predict.prediction_files import PredictionHead, csv_text, made_by
-from glass.predict.verdicts import ImageRecord, ImageVerdict, verdict_of
+from glass.predict.verdicts import ImageRecord, ImageVerdict, json_row, verdict_of
 from shards.errors import InputError
 from shards.files.documents import typed_document
 from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.regular_file import open_regular
 
-__all__ = ["finished_verdicts", "require_same_table"]
+__all__ = ["StoppedRun", "require_same_table", "stopped_run"]
+
+_REMEDY = "move it away or delete it, then run the command without --resume"
 
 
-def finished_verdicts(
-    json_path: Path, head: PredictionHead, sources: Sequence[ImageSource], options: PredictOptions, claims: bool
-) -> list[ImageVerdict] | None:
-    """Returns the verdicts in the partial file of ``json_path``, which are those on the first images of ``sources``;
-    None if there is no such file.
+class StoppedRun(NamedTuple):
+    """What a stopped run left."""
+
+    verdicts: list[ImageVerdict]
+    began_ns: int
+    """See :class:`glass.predict.partial_rows.PartialHead`."""
+
+
+def stopped_run(
+    json_path: Path, head: PredictionHead, options: RowOptions, sources: Sequence[ImageSource]
+) -> StoppedRun | None:
+    """Returns what is in the partial file of ``json_path``; None if there is no such file.
 
     A last line that a killed process cut off is ignored. Raises ``InputError`` if the file is damaged, if its verdicts
     were made with another model, other views, another calibration or other options, if its images are not the first of
-    ``sources``, or if one of them was changed after the prediction was stopped.
+    ``sources``, or if the file of one of them has changed since the run began.
     """
     partial = partial_path(json_path)
+    if partial.is_symlink():
+        raise InputError(f"{partial} is a link: {_REMEDY}")
     if not partial.exists():
         return None
-    remedy = "move it away or delete it, then run the command without --resume"
-    try:
-        first, *lines = read_json_bytes(partial).split(b"\n")[:-1]
-        made = made_by(parse_json(first))
-        records = [typed_document(parse_json(line), ImageRecord, f"line {n}") for n, line in enumerate(lines, 2)]
-        verdicts = [verdict_of(record, head["data_notes"]) for record in records]
-    except (OSError, ArithmeticError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{partial} is damaged ({error}): {remedy}") from error
-    for what, their, our in zip(("model", "choice of views", "calibration"), made, made_by(head), strict=True):
+    theirs, verdicts = _read(partial)
+    if theirs is None:
+        return StoppedRun([], partial.stat().st_mtime_ns)
+    made = zip(("model", "choice of views", "calibration"), made_by(theirs), made_by(head), strict=True)
+    for what, their, our in made:
         if their != our:
-            raise InputError(f"{partial} holds verdicts with another {what}: {remedy}")
-    for verdict, record, source in zip(verdicts, records, sources, strict=False):
+            raise InputError(f"{partial} holds verdicts with another {what}: {_REMEDY}")
+    if theirs["options"] != options or theirs["data_notes"] != head["data_notes"]:
+        raise InputError(
+            f"{partial} was made with other options (--no-stability, --claims, --trust), or the model has changed "
+            f"since: {_REMEDY}"
+        )
+    for verdict, source in zip(verdicts, sources, strict=False):
         if verdict.path != source.name:
-            raise InputError(f"{partial} holds a verdict on {verdict.path} where {source.name} is given now: {remedy}")
-        scored = verdict.reason is None
-        if (scored and (verdict.unstable is not None) != options.stability) or ("claims" in record) != claims:
-            raise InputError(f"{partial} was made with other options (--no-stability, --claims): {remedy}")
+            raise InputError(f"{partial} holds a verdict on {verdict.path} where {source.name} is given now: {_REMEDY}")
+        if _changed_ns(source) > theirs["began_ns"]:
+            raise InputError(f"{source.name} has changed since {partial} was begun: {_REMEDY}")
     if len(verdicts) > len(sources):
-        raise InputError(f"{partial} holds verdicts on more images than are given now: {remedy}")
-    _require_unchanged(partial, sources[: len(verdicts)], remedy)
-    return verdicts
+        raise InputError(f"{partial} holds verdicts on more images than are given now: {_REMEDY}")
+    return StoppedRun(verdicts, theirs["began_ns"])
 
 
-def _require_unchanged(partial: Path, sources: Sequence[ImageSource], remedy: str) -> None:
-    stopped = partial.stat().st_mtime_ns
-    for source in sources:
-        if not isinstance(source, FileSource):
-            continue
-        try:
-            changed = source.path.stat().st_mtime_ns > stopped
-        except OSError:  # deleted: its verdict stands
-            continue
-        if changed:
-            raise InputError(f"{source.name} was changed after {partial} was written: {remedy}")
+def _read(partial: Path) -> tuple[PartialHead | None, list[ImageVerdict]]:
+    """Returns (head, verdicts). The head is None if the run was killed before it had written it."""
+    try:
+        first, *lines = read_json_bytes(partial).split(b"\n")[:-1] or [b""]
+        if not first:
+            return None, []
+        head = typed_document(parse_json(first), PartialHead, "line 1")
+        records = [typed_document(parse_json(line), ImageRecord, f"line {n}") for n, line in enumerate(lines, 2)]
+        with np.errstate(over="raise"):  # attention above float32
+            verdicts = [verdict_of(record, head["data_notes"]) for record in records]
+        for verdict in verdicts:  # whatever is in the file can be written again
+            json.dumps(json_row(verdict), allow_nan=False)
+        csv_text(verdicts).encode()
+    except (OSError, ArithmeticError, ValueError, KeyError, TypeError) as error:
+        remedy = "set it to more" if "GLASS_MAX_JSON_BYTES" in str(error) else _REMEDY
+        raise InputError(f"{partial} cannot be continued ({error}): {remedy}") from error
+    return head, verdicts
+
+
+def _changed_ns(source: ImageSource) -> int:
+    """When the file of ``source`` was last changed or replaced; 0 if it is gone. Programs that copy a file's times
+    cannot set this one."""
+    path = source.path if isinstance(source, FileSource) else source.tar if isinstance(source, MemberSource) else None
+    try:
+        return 0 if path is None else path.stat().st_ctime_ns
+    except OSError:  # its verdict stands
+        return 0
 
 
 def require_same_table(csv_path: Path, verdicts: Sequence[ImageVerdict], columns: Sequence[str]) -> None:
     """Raises ``InputError`` if the partial file of ``csv_path`` exists and does not belong to ``verdicts``."""
     partial = partial_path(csv_path)
+    if partial.is_symlink():
+        raise InputError(f"{partial} is a link: move it away or delete it")
     if not partial.exists():
         return
     expected = csv_text(verdicts, columns).encode()

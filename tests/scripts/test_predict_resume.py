@@ -147,9 +147,14 @@ class TestRefusals:
             predict.main([str(run), str(images / "0.jpg"), *flags(stopped, "--resume")])
 
     def test_of_an_image_that_changed(self, run, images, stopped):
-        os.utime(partial_path(stopped / "o.json"), ns=(0, 0))  # as if the image had been changed later
-        with pytest.raises(InputError, match="was changed after"):
-            predict.main([str(run), str(images), *flags(stopped, "--resume")])
+        moved = stopped / "images"  # the same names and times, but other files
+        shutil.copytree(images, moved)
+        partial = partial_path(stopped / "o.json")
+        before = partial.read_bytes()
+        partial.write_bytes(before.replace(str(images).encode(), str(moved).encode()))
+        with pytest.raises(InputError, match="has changed since"):
+            predict.main([str(run), str(moved), "--json", str(stopped / "o.json"), "--no-stability", "--resume"])
+        partial.write_bytes(before)
 
     def test_while_the_run_goes_on(self, run, images, stopped):
         held = try_lock(partial_path(stopped / "o.json"))
@@ -180,17 +185,40 @@ def test_without_a_document_there_is_nothing_to_resume(run, images, capsys):
         lambda lines: [b"{}", *lines[1:]],
         lambda lines: [lines[0], b"[1]", *lines[2:]],
         lambda lines: [lines[0], lines[1].replace(b'"path"', b'"pfad"'), *lines[2:]],
-        lambda lines: [lines[0], lines[1], lines[2].replace(b'"top": ', b'"top": 99999999999'), *lines[3:]],
-        lambda lines: [],
+        lambda lines: [*lines[:2], lines[2].replace(b'"top": ', b'"top": 99999999999'), *lines[3:]],
+        lambda lines: [*lines[:2], lines[2].replace(b'"attention": 0', b'"attention": 1e300, "n": 0'), *lines[3:]],
+        lambda lines: [lines[0].replace(b'"data_notes": []', b'"data_notes": [1]'), *lines[1:]],
+        lambda lines: [lines[0], lines[1].replace(b"not_an_image", b"\\ud800"), *lines[2:]],
     ],
 )
 def test_a_damaged_file_is_reported_in_a_sentence(run, images, stopped, change):
     partial = partial_path(stopped / "o.json")
     damaged = b"\n".join(change(partial.read_bytes().split(b"\n")))
     partial.write_bytes(damaged)
-    with pytest.raises(InputError, match=r"o\.json\.partial is damaged .*: move it away or delete it"):
+    with pytest.raises(InputError, match=r"o\.json\.partial cannot be continued .*: move it away or delete it"):
         predict.main([str(run), str(images), *flags(stopped, "--resume")])
     assert partial.read_bytes() == damaged
+
+
+def test_a_run_that_was_killed_before_its_first_line_starts_again(run, images, tmp_path):
+    partial_path(tmp_path / "o.json").touch()
+    predict.main([str(run), str(images), *flags(tmp_path, "--resume")])
+    assert len(json.loads((tmp_path / "o.json").read_text())["images"]) == 6
+
+
+def test_an_output_that_is_the_partial_file_of_another_is_refused(run, images, tmp_path):
+    """It would be deleted at the end."""
+    with pytest.raises(InputError, match=r"o\.partial: give each its own file"):
+        predict.main([str(run), str(images), "--json", str(tmp_path / "o"), "--csv", str(tmp_path / "o.partial")])
+
+
+def test_a_link_is_not_followed(run, images, stopped, tmp_path):
+    partial = partial_path(stopped / "o.csv")
+    partial.unlink()
+    partial.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"o\.csv\.partial is a link"):
+        predict.main([str(run), str(images), *flags(stopped, "--resume")])
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_table_of_another_run_stays(run, images, stopped):
