@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from shards.cli.command import CommandParser, called_as, run_command
+from shards.cli.wording import similar
 
 __all__ = ["COMMANDS", "Command", "glass_parser", "main", "run"]
 
@@ -88,12 +89,9 @@ def _unknown(word: str) -> str:
     """Returns the error message for a word that is not a command. It suggests one with a similar command or module
     name.
     """
-    from difflib import get_close_matches
-
     names = {command.module.rpartition(".")[2]: name for name, command in COMMANDS.items()}
     names |= {name: name for name in (*COMMANDS, "help")}
-    close = get_close_matches(word.lower(), names, n=1)
-    return f"no command is called {word!r}" + (f": did you mean {names[close[0]]}?" if close else "")
+    return f"no command is called {word!r}{similar(word, names, cutoff=0.6)}"
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from glass.predict.heatmaps import DenseMap
     from glass.predict.image_sources import ImageSource, LoadedImage
     from glass.predict.outputs import Outputs
-    from glass.predict.partial_rows import RowOptions
+    from glass.predict.partial_rows import RowOptions, StoppedRun
     from glass.predict.prediction_files import PredictionHead
-    from glass.predict.resumed_rows import StoppedRun
     from glass.predict.verdicts import ImageVerdict
     from glass.verdict_page.page import VerdictPage
 
@@ -244,8 +243,7 @@ def _scored(task: _Task, sources: "list[ImageSource]", stopped: "StoppedRun | No
 
     verdicts = list(stopped.verdicts) if stopped else []
     outputs, columns = task.outputs, csv_columns(task.arguments.claims, bool(task.head["data_notes"]))
-    resumed = (list(stopped.verdicts), stopped.began_ns) if stopped else (None, None)
-    with PartialRows(outputs.json, outputs.csv, task.head, task.row_options, columns, outputs.html, *resumed) as rows:
+    with PartialRows(outputs.json, outputs.csv, task.head, task.row_options, columns, outputs.html, stopped) as rows:
         try:
             for verdict in _shown(task, sources[len(verdicts) :]):
                 rows.add(verdict)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypedDict
+from typing import IO, NamedTuple, TypedDict
 
 from glass.predict.prediction_files import PredictionHead, csv_text
 from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
@@ -28,7 +28,7 @@ from shards.files.atomic import write_text_atomic
 from shards.files.documents import Number
 from shards.files.locks import try_lock
 
-__all__ = ["PartialHead", "PartialRows", "RowOptions", "partial_path", "require_no_partial"]
+__all__ = ["PartialHead", "PartialRows", "RowOptions", "StoppedRun", "partial_path", "require_no_partial"]
 
 
 class RowOptions(TypedDict):
@@ -47,6 +47,14 @@ class PartialHead(PredictionHead):
     options: RowOptions
     began_ns: int
     """When the run began, by the clock of the file system, in nanoseconds."""
+
+
+class StoppedRun(NamedTuple):
+    """What a stopped run left in its partial files."""
+
+    verdicts: list[ImageVerdict]
+    began_ns: int
+    """See :class:`PartialHead`."""
 
 
 def partial_path(path: Path) -> Path:
@@ -87,22 +95,21 @@ class PartialRows:
         options: RowOptions,
         columns: Sequence[str] = CSV_COLUMNS,
         page: Path | None = None,
-        resumed: Sequence[ImageVerdict] | None = None,
-        began_ns: int | None = None,
+        stopped: StoppedRun | None = None,
     ) -> None:
         """``json_path``, ``csv_path`` and ``page`` are the files that the run writes when it finishes.
 
         ``head`` is the JSON document without its images, and ``columns`` are the table's columns. The partial file for
-        ``page`` is created empty. If a stopped run is continued, ``resumed`` contains the verdicts in its partial file,
-        and ``began_ns`` is when it began.
+        ``page`` is created empty. ``stopped`` is the run to continue, if any.
         """
-        self._resumed, self._options, self._began_ns = resumed, options, began_ns
+        self._options, self._resumes = options, stopped is not None
+        self._resumed, self._began_ns = stopped or StoppedRun([], 0)
         self._json_path, self._csv_path, self._head, self._columns = json_path, csv_path, head, columns
         self._page = page
         self._files, self._opened = ExitStack(), list[Path]()
         self._json: IO[str] | None = None
         self._csv: IO[str] | None = None
-        self._num_rows = len(resumed or ())
+        self._num_rows = len(self._resumed)
 
     @property
     def paths(self) -> list[Path]:
@@ -122,9 +129,9 @@ class PartialRows:
     def __enter__(self) -> "PartialRows":
         try:
             if self._json_path:
-                self._json = self._open(self._json_path, "".join(f"{_json_line(v)}\n" for v in self._resumed or ()))
+                self._json = self._open(self._json_path, "".join(f"{_json_line(v)}\n" for v in self._resumed))
             if self._csv_path:
-                self._csv = self._open(self._csv_path, csv_text(self._resumed or (), self._columns))
+                self._csv = self._open(self._csv_path, csv_text(self._resumed, self._columns))
             if self._page:
                 self._open(self._page)
         except BaseException:
@@ -139,20 +146,20 @@ class PartialRows:
         process is writing it.
         """
         partial = partial_path(path)
-        if self._resumed is not None:
+        if self._resumes:
             self._lock(partial)
         else:
             partial.open("x").close()
             self._began_ns = self._began_ns or partial.stat().st_mtime_ns
+        self._opened.append(partial)
         if path is self._json_path:
             beginning = f"{json.dumps(self._first_line(), allow_nan=False)}\n{beginning}"
         write_text_atomic(partial, beginning)
-        self._opened.append(partial)
         self._lock(partial)
         return self._files.enter_context(partial.open("a", encoding="utf-8", newline=""))
 
     def _first_line(self) -> PartialHead:
-        return {**self._head, "options": self._options, "began_ns": self._began_ns or 0}
+        return {**self._head, "options": self._options, "began_ns": self._began_ns}
 
     def _lock(self, partial: Path) -> None:
         try:

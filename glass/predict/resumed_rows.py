@@ -7,12 +7,11 @@ behind the last one.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from glass.predict.image_sources import FileSource, ImageSource, MemberSource
-from glass.predict.partial_rows import PartialHead, RowOptions, partial_path
+from glass.predict.partial_rows import PartialHead, RowOptions, StoppedRun, partial_path
 from glass.predict.prediction_files import PredictionHead, csv_text, made_by
 from glass.predict.verdicts import ImageRecord, ImageVerdict, json_row, verdict_of
 from shards.errors import InputError
@@ -20,17 +19,9 @@ from shards.files.documents import typed_document
 from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.regular_file import open_regular
 
-__all__ = ["StoppedRun", "require_same_table", "stopped_run"]
+__all__ = ["require_same_table", "stopped_run"]
 
 _REMEDY = "move it away or delete it, then run the command without --resume"
-
-
-class StoppedRun(NamedTuple):
-    """What a stopped run left."""
-
-    verdicts: list[ImageVerdict]
-    began_ns: int
-    """See :class:`glass.predict.partial_rows.PartialHead`."""
 
 
 def stopped_run(
@@ -93,7 +84,7 @@ def _changed_ns(source: ImageSource) -> int:
     cannot set this one."""
     path = source.path if isinstance(source, FileSource) else source.tar if isinstance(source, MemberSource) else None
     try:
-        return 0 if path is None else path.stat().st_ctime_ns
+        return 0 if path is None else max(path.stat().st_ctime_ns, path.lstat().st_ctime_ns)  # of a link and its target
     except OSError:  # its verdict stands
         return 0
 

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 
 from glass.config.run_config import RunConfig
+from shards.cli.wording import similar
 from shards.errors import InputError
 
 __all__ = ["load_preset", "preset_names"]
@@ -15,11 +16,13 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> RunConfig:
-    """Returns the settings of preset ``name``. Raises ``InputError`` listing all presets if there is no such preset."""
-    if name not in preset_names():
-        from difflib import get_close_matches
+    """Returns the settings of preset ``name``.
 
-        close = get_close_matches(name.lower(), preset_names(), n=1, cutoff=0.8)
-        remedy = f"did you mean {close[0]}?" if close else f"choose from {', '.join(preset_names())}"
-        raise InputError(f"there is no preset called {name!r}: {remedy}")
+    Raises ``InputError`` if there is no such preset. Its message suggests a similar one, or else lists all.
+    """
+    if name not in preset_names():
+        remedy = (
+            similar(name, {preset: preset for preset in preset_names()}) or f": choose from {', '.join(preset_names())}"
+        )
+        raise InputError(f"there is no preset called {name!r}{remedy}")
     return importlib.import_module(f"glass.presets.{name}").preset()

@@ -19,6 +19,7 @@ from shards.cli.progress import explain_silence
 from shards.cli.shown_url import SafeFormatter, without_secrets
 from shards.cli.startup import let_waiting_threads_sleep
 from shards.cli.streams import guarded_streams
+from shards.cli.wording import similar
 from shards.errors import NO_MEMORY, InputError, disk_failed, is_passing, trouble_of
 
 __all__ = ["CommandParser", "called_as", "markdown_text", "one_line", "printable", "program_name", "run_command"]
@@ -59,20 +60,13 @@ class CommandParser(argparse.ArgumentParser):
                 break
             name = word.partition("=")[0]
             if name.startswith("--") and " " not in name and not self._may_mean(name):
-                self.error(f"no option is called {name}{self._similar(name)}")
+                options = {option.lstrip("-"): option for option in self._option_string_actions}
+                self.error(f"no option is called {name}{similar(name.lstrip('-'), options)}")
         return super().parse_args(words, namespace)
 
     def _may_mean(self, name: str) -> bool:
         """Whether ``name`` is an option or the beginning of one."""
         return any(option.startswith(name) for option in self._option_string_actions)
-
-    def _similar(self, name: str) -> str:
-        """Returns the end of the error message for an unknown option: a similar option, or "" if there is none."""
-        from difflib import get_close_matches
-
-        options = {option.lstrip("-"): option for option in self._option_string_actions}
-        close = get_close_matches(name.lstrip("-").lower(), options, n=1, cutoff=0.8)
-        return f": did you mean {options[close[0]]}?" if close else ""
 
     def error(self, message: str) -> NoReturn:
         # The message quotes arguments, which may be addresses with a password.

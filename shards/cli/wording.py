@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["by_reason", "counted", "counts_line", "pace", "percent", "size_in_words"]
+__all__ = ["by_reason", "counted", "counts_line", "pace", "percent", "similar", "size_in_words"]
 
 _IRREGULAR = {"entry": "entries", "class": "classes", "process": "processes", "copy": "copies"}
 _MOST_NAMES = 12
@@ -36,6 +36,18 @@ def percent(share: float | None, digits: int | None = None, deviation: float | N
 def pace(images_per_s: float) -> str:
     """Formats a speed: "1,234 images/s", or with two digits if it is slower than one image per second."""
     return f"{images_per_s:,.0f} images/s" if images_per_s >= 1 else f"{images_per_s:.2g} images/s"
+
+
+def similar(word: str, names: Mapping[str, str], cutoff: float = 0.8) -> str:
+    """Returns the end of a message about an unknown word: ": did you mean NAME?", or "" if none is similar.
+
+    ``names`` maps spellings in lower case to names. ``cutoff`` is the least similarity, 0 … 1, as computed by
+    :func:`difflib.get_close_matches`.
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(word.lower(), names, n=1, cutoff=cutoff)
+    return f": did you mean {names[close[0]]}?" if close else ""
 
 
 def size_in_words(num_bytes: float) -> str:
