@@ -28,9 +28,9 @@ then export TMPDIR="$memory"; fi
 TMPDIR="$(mktemp -d -t glass-tests-XXXXXX)"
 export TMPDIR
 passed=0
-mypy_runs=
+beside=() # processes that run beside this one
 clean_up() {
-  [ -z "$mypy_runs" ] || kill "$mypy_runs" 2>/dev/null || true
+  [ "${#beside[@]}" = 0 ] || kill "${beside[@]}" 2>/dev/null || true
   if [ "$passed" = 1 ]; then rm -rf "$TMPDIR" || true; else echo "temporary files of the tests are in $TMPDIR" >&2; fi
 }
 trap clean_up EXIT
@@ -38,7 +38,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 began=$SECONDS
-mypy >"$TMPDIR/mypy" & mypy_runs=$!  # beside what follows
+mypy >"$TMPDIR/mypy" & mypy=$!
+beside+=("$mypy")
 
 # Compiled once for a clone, as the install is made once: Numba keeps kernels beside their sources until a source changes,
 # here and in every later run of anything. What fails here fails again below, and is shown there.
@@ -46,19 +47,29 @@ kernels=shards/jpeg/__pycache__/compiled
 if [ ! "$kernels" -nt "$stamp" ] || [ -n "$(find shards/jpeg shards/images glass/auditing -name '*.py' -newer "$kernels")" ]; then
   echo "== compiling kernels (about a minute, once)"
   # The first file takes most of the time. The others stand so that its kernel is there when the last one needs it.
-  python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/loaders/test_splice.py \
-    tests/project/test_output_schemas.py tests/shards/images/test_identity.py tests/loaders/test_golden.py \
-    -k "grey or texture or audits or data_set_fits" >/dev/null && touch "$kernels" || true
+  python -m pytest -q tests/loaders/test_splice.py -k grey >/dev/null & splice=$!
+  beside+=("$splice")
+  compiled=1
+  python -m pytest -q tests/project/test_output_schemas.py tests/shards/images/test_identity.py tests/loaders/test_golden.py \
+    -k "texture or audits or data_set_fits" >/dev/null || compiled=0
+  wait "$splice" || compiled=0
+  [ "$compiled" = 0 ] || touch "$kernels"
 fi
 
 echo "== ruff"; ruff check .; ruff format --check .
-# Two workers, of which one that has nothing left takes half of what waits for the other.
-echo "== tests"
+# Two processes share the folders out: models and commands take as long as all else. pytest-xdist, which hands out single
+# tests, took 12 s more of processor time for that.
+tier=(-q -m "not slow and not gpu" --durations=10)
 failed=0
-python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu" --durations=10 || failed=$?
-wait "$mypy_runs" || failed=$?
-mypy_runs=
+python -m pytest "${tier[@]}" tests/glass tests/scripts >"$TMPDIR/models" 2>&1 & models=$!
+beside+=("$models")
+echo "== tests of data and benches"
+python -m pytest "${tier[@]}" tests --ignore=tests/glass --ignore=tests/scripts || failed=$?
+wait "$models" || failed=$?
+echo "== tests of models and commands"; cat "$TMPDIR/models"
+wait "$mypy" || failed=$?
 echo "== mypy"; cat "$TMPDIR/mypy"
+beside=()
 [ "$failed" = 0 ] || exit "$failed"
 echo "== $((SECONDS - began)) s"
 if python -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; then
