@@ -76,7 +76,17 @@ def _draw_rates(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int,
         of = counted(value, "crop") if fixed == "num_crops" else f"{value:.3g} megapixels"
         place.set_title(of, fontsize=10)
     places[0].set_ylabel(f"images/s, {threads} thread{'s' * (threads > 1)}, median and range")
-    places[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    handles, labels = places[-1].get_legend_handles_labels()
+    ends = [handle.lines[0].get_ydata()[-1] for handle in handles]
+    order = sorted(range(len(ends)), key=ends.__getitem__, reverse=True)  # as the lines end beside the legend
+    places[-1].legend(
+        [handles[at] for at in order],
+        [labels[at] for at in order],
+        fontsize=8,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        frameon=False,
+    )
     return figure
 
 
@@ -133,6 +143,7 @@ def _draw_panel(place: "Axes", rows: Rows, axis: str, words: Mapping[str, str]) 
         )
     place.set_xscale("log", base=2)
     place.set_yscale("log")
+    place.yaxis.set_major_formatter("{x:,.4g}")
     ticks = sorted({row[axis] for row in rows})
     place.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
     place.minorticks_off()
