@@ -5,6 +5,7 @@ any batch size B and any number N of crops. Outputs are ``logits`` (B, 2) and ``
 ``single_view`` models have only ``global_view`` and ``logits``. The exported model normalises the pixels.
 """
 
+import copy
 import json
 import logging
 import warnings
@@ -60,7 +61,10 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
         )
         names, outputs = (["global_view", "local_crops", "crop_mask"], ["logits", "attention_weights"])
         dynamic: tuple[Any, ...] = ({0: batch}, {0: batch, 1: crops}, {0: batch, 1: crops})
-        traced: nn.Module = model
+        # A graph has no loop, so chunks would fix its number of crops.
+        unchunked = copy.copy(model)
+        unchunked.crop_chunk = None
+        traced: nn.Module = unchunked
     else:
         inputs, names, outputs, dynamic = (example,), ["global_view"], ["logits"], ({0: batch},)
         traced = _LogitsOnly(model)

@@ -10,6 +10,7 @@ import torch
 
 from glass.auditing.document import Audit
 from glass.config.dataset_digest import dataset_digest
+from glass.config.overrides import apply_overrides
 from glass.export.model_folder import save_model
 from glass.model.model import build_model
 from glass.predict.detector import Detector
@@ -142,12 +143,15 @@ def test_paths_of_this_machine_stay_here(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["glass_tiny", "single_view_tiny"])
-def test_onnx_scores_agree(preset, tmp_path):
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [("glass_tiny", []), ("glass_tiny", ["model.crop_chunk=2"]), ("single_view_tiny", [])],
+)
+def test_onnx_scores_agree(preset, settings, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
-    config = load_preset(preset)
+    config = apply_overrides(load_preset(preset), settings)
     model = build_model(config).eval()
     save_model(tmp_path / "model", model, config)
     assert export.main([str(tmp_path), "--onnx", str(tmp_path / "m.onnx")]) == 0
