@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     from glass.train.counted_step import count_by_shapes
 
     usable = usable_bytes(options.gpu_memory_gib * GIB)
-    planner = Planner(config, options.precision, count_by_shapes)
+    planner = Planner(config, _precision(options.precision, config.precision), count_by_shapes)
     plans = planner.plans(usable, config.loader.num_crops)
     if not plans:
         least = planner.estimate(1, config.loader.num_crops, 1).peak / GIB
@@ -69,8 +69,7 @@ def parser() -> CommandParser:
     add(
         "--precision",
         choices=("bf16", "fp16", "float32"),
-        default="bf16",
-        help="number format of the GPU's computations (default: bf16)",
+        help="number format of the GPU's computations (default: as set with --set precision=…, or bf16)",
     )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset (repeatable)")
     return parser
@@ -82,6 +81,15 @@ def _settings(options: argparse.Namespace) -> RunConfig:
         raise InputError(f"--gpu-memory-gib {memory:g}: must be above 0")
     crops = [] if options.crops is None else [f"loader.num_crops={options.crops}"]
     return apply_overrides(load_preset(options.preset), [*crops, *options.set])
+
+
+def _precision(given: str | None, setting: str) -> str:
+    """Returns the precision to plan for. ``given`` is the option, ``setting`` the run's. On most GPUs, ``auto`` means
+    bf16.
+    """
+    if given and setting not in ("auto", given):
+        raise InputError(f"--precision {given} contradicts --set precision={setting}: leave one of them out")
+    return given or {"auto": "bf16"}.get(setting, setting)
 
 
 def _print_plans(plans: "list[Plan]", config: RunConfig) -> None:

@@ -83,9 +83,22 @@ def test_the_command_prints_settings_and_its_error(words, has_average, capsys):
     assert (" average " in out) is has_average
 
 
+def test_the_precision_may_come_from_a_setting(capsys):
+    arguments = ["--preset", "glass_resnet50", "--gpu-memory-gib", "12"]
+    shown = []
+    for words in (["--set", "precision=float32"], ["--precision", "float32"], ["--precision", "bf16"]):
+        assert main([*arguments, *words]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] != shown[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (
+            ["--preset", "glass_tiny", "--gpu-memory-gib", "12", "--set", "precision=bf16"],
+            "--precision float32 contradicts --set precision=bf16",
+        ),
         (["--preset", "glass_huge", "--gpu-memory-gib", "12"], "glass_huge"),
         (["--preset", "glass_resnet50", "--gpu-memory-gib", "-1"], "-1: must be above 0"),
         (["--preset", "glass_resnet50", "--gpu-memory-gib", "nan"], "nan: must be above 0"),
