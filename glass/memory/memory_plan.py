@@ -1,5 +1,6 @@
 """Uses measurements to estimate which batch size, number of crops and chunk size fit into a GPU's memory."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -153,13 +154,18 @@ class Planner:
         """Returns (row, estimated peak / measured peak) for each measured row with this backbone and these image sizes.
 
         The estimate excludes the moving average, which no measurement used. The list is empty if the model has two
-        different backbones, or sees no crops.
+        different backbones, sees no crops, or has other trained weights than in the measurements, which froze none.
         """
         model, loader = self.config.model, self.config.loader
         sizes = (loader.global_size, loader.crop_size)
         if not self.has_crops or model.local_backbone not in (None, model.global_backbone):
             return []
-        rows = [row for row in self.global_costs.measured if (row["global_size"], row["crop_size"]) == sizes]
+        rows = [
+            row
+            for row in self.global_costs.measured
+            if (row["global_size"], row["crop_size"]) == sizes
+            and math.isclose(row["optimiser_bytes"], 2 * self.gradients_bytes, rel_tol=0.01)
+        ]
         estimates = [self.estimate(row["batch_size"], row["num_crops"], row["crop_chunk"]) for row in rows]
         return [(row, (e.peak - e.average) / row["peak_bytes"]) for row, e in zip(rows, estimates, strict=True)]
 

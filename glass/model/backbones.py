@@ -98,7 +98,8 @@ class Backbone(nn.Module):
         if self.high_pass:
             normalised = _without_low_frequencies(normalised)
         device_type = pixels.device.type
-        if torch.is_autocast_enabled(device_type):
+        # The meta device has no autocast, and torch raises an error if asked about it.
+        if device_type != "meta" and torch.is_autocast_enabled(device_type):
             return normalised.to(torch.get_autocast_dtype(device_type))
         return normalised
 

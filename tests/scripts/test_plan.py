@@ -63,7 +63,19 @@ def test_a_moving_average_is_a_copy_of_the_weights():
     assert without.average == 0
     assert with_it.average == kept
     assert with_it.peak - without.peak == pytest.approx(kept)
-    assert [e for _, e in averaged.errors()] == pytest.approx([e for _, e in plain.errors()])
+    whole, whole_averaged = planner(), planner("glass_resnet50", "train.ema=0.999")
+    assert [e for _, e in whole_averaged.errors()] == pytest.approx([e for _, e in whole.errors()])
+
+
+def test_a_model_with_frozen_weights_is_not_compared_with_measured_ones():
+    assert not planner("glass_resnet50", "model.freeze_local=true").errors()
+
+
+def test_a_model_with_lora_can_be_planned(capsys):
+    pytest.importorskip("peft")
+    words = ["--preset", "glass_tiny", "--set", "model.global_backbone=test_vit", "--set", "loader.crop_size=64"]
+    assert main([*words, "--gpu-memory-gib", "12", "--set", "model.lora_rank=2"]) == 0
+    assert "the estimate is an extrapolation" in capsys.readouterr().out
 
 
 def test_some_memory_is_never_tensors():
