@@ -5,6 +5,7 @@ from different settings, data or devices.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -13,13 +14,15 @@ import torch
 
 from glass.config.overrides import flat_settings
 from glass.config.run_config import RunConfig
+from glass.model.architectures import shapes_only
 from glass.model.model import build_model
+from glass.studies.search_space import Choice, Dimension, settings_at
 from loaders.fits import check_fits
 from shards.errors import InputError
 from shards.files.documents import read_document, write_document
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["PLAN_FILE", "check_trainable", "settle_plan"]
+__all__ = ["PLAN_FILE", "check_network", "check_options", "check_trainable", "settle_plan"]
 
 PLAN_FILE = "plan.json"
 FORMAT_VERSION = 1
@@ -46,6 +49,27 @@ def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
     state = torch.random.get_rng_state()
     build_model(replace(config, model=replace(config.model, pretrained=False)))
     torch.random.set_rng_state(state)
+
+
+def check_network(config: RunConfig) -> None:
+    """Raises ``InputError`` if the network's settings do not suit each other. Reads no weights and takes no memory."""
+    with shapes_only():
+        build_model(config, with_weights=False)
+
+
+def check_options(config: RunConfig, space: Sequence[Dimension]) -> None:
+    """Raises ``InputError`` if an option of a search cannot be trained with the other settings in ``config``.
+
+    Must be called before the search is recorded, like :func:`check_trainable`.
+    """
+    for dimension in space:
+        if isinstance(dimension, Choice) and any(map(_shapes_network, dimension.settings)):
+            for option in dimension.options:
+                check_network(settings_at(config, (dimension,), {dimension.name: option}))
+
+
+def _shapes_network(setting: str) -> bool:
+    return setting.startswith("model.") or setting == "loader.crop_size"
 
 
 def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:

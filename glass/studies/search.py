@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder
 from glass.memory.out_of_memory import DoesNotFit, is_out_of_memory
-from glass.studies.plan import check_trainable
+from glass.studies.plan import check_network, check_options, check_trainable
 from glass.studies.search_records import Tuning, write_records
 from glass.studies.search_space import Dimension, LogRange, SearchPlan, settings_at
 from glass.studies.search_store import TRIALS, Claim, SearchStore
@@ -49,6 +49,10 @@ class _Pruned(Exception):
     """The pruner ended the trial."""
 
 
+class _Unsuitable(Exception):
+    """Says why the trial's settings, each of which can be trained, cannot be trained together."""
+
+
 class Search:
     """Runs a planned search in one process. Several processes may work on the same search in the same folder."""
 
@@ -61,6 +65,7 @@ class Search:
         """
         if not (output / TRIALS).exists():
             check_trainable(data.dataset, plan.config)
+        check_options(plan.config, plan.space)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.data, self.plan, self.output = data, plan, output
         settings = json.loads(json.dumps(plan.record(data.dataset)))
@@ -114,11 +119,10 @@ class Search:
         value, why = None, _killed_too_often(claim)
         try:
             if why is None:
-                config = settings_at(self.plan.config, self.plan.space, point)
-                value = self._train(trial, config, folder)
+                value = self._train(trial, self._settings(point), folder)
         except _Pruned:
             pass
-        except TrainingDiverged as error:
+        except (TrainingDiverged, _Unsuitable) as error:
             why = str(error)
         except DoesNotFit as error:
             why = self._failure(error, folder)
@@ -139,6 +143,15 @@ class Search:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _settings(self, point: Mapping[str, Any]) -> RunConfig:
+        """The settings at ``point``, which maps dimension names to values."""
+        try:
+            config = settings_at(self.plan.config, self.plan.space, point)
+            check_network(config)
+        except InputError as error:
+            raise _Unsuitable(str(error)) from error
+        return config
 
     def _train(self, trial: optuna.trial.Trial, config: RunConfig, folder: Path) -> float:
         """Trains the trial and returns its best value over all epochs. Raises ``_Pruned`` if the pruner ends the

@@ -8,6 +8,7 @@ import torch
 import glass.studies.search
 from glass.studies.search import Search
 from glass.studies.search_records import Tuning
+from glass.studies.search_space import changed_space
 from glass.train.divergence import TrainingDiverged
 from glass.train.step import Engine
 from shards.errors import InputError
@@ -41,6 +42,32 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
     ]
     assert document["states"]["failed"] == 4
     typed_document(document, Tuning)
+
+
+def test_settings_that_exclude_each_other_fail_their_trial_alone(data, tmp_path, monkeypatch):
+    """Each option suits the other settings. Together, some leave nothing to train."""
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
+    frozen = [f"model.freeze_{part}=true,false" for part in ("global", "local")]
+    plan = search_plan()
+    plan = replace(plan, space=changed_space(plan.space, plan.config, frozen))
+    rows = Search(data, plan, tmp_path, f"journal:///{tmp_path}/study.log").run(8)["trials"]
+    both = [row["params"]["model.freeze_global"] == row["params"]["model.freeze_local"] == "true" for row in rows]
+    assert any(both)
+    assert not all(both)
+    assert [row["state"] == "fail" for row in rows] == both
+    assert all("leave no backbone to train" in row["why"] for row, bad in zip(rows, both, strict=True) if bad)
+
+
+def test_an_option_that_cannot_be_trained_is_refused_before_the_search_is_recorded(data, tmp_path):
+    plan = search_plan()
+    for change, words in (
+        ("model.global_backbone=test_resnet,test_resnte", "no backbone called 'test_resnte'"),
+        ("model.tune_last_blocks=1,50", "has only 5 blocks"),
+    ):
+        space = changed_space(plan.space, plan.config, [change])
+        with pytest.raises(InputError, match=words):
+            Search(data, replace(plan, space=space), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow  # a real training; what it raises is tested in test_tuning, what fails a trial here
