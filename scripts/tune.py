@@ -85,7 +85,8 @@ def main(argv: list[str] | None = None) -> int:
                 return 0
             document = _work_with_others(search, options, words)
         except TrainingStopped:
-            print("stopped, with a checkpoint: run the same command to continue")
+            if not options.as_worker:
+                print("stopped, with a checkpoint: run the same command to continue")
             return EXIT_STOPPED
     _write_plots(document, options.output)
     print(printable(f"wrote {options.output}/tuning.json and plots: {summary(document)}"))
@@ -192,6 +193,8 @@ def _work_with_others(search: "Search", options: argparse.Namespace, words: list
         for other in others:
             if other.poll() is None:
                 other.terminate()
+        for other in others:  # a job may end with this process, and they are writing checkpoints
+            other.wait()
     return search.run(options.trials, _tell)  # including trials of workers that died
 
 

@@ -12,6 +12,9 @@ import optuna
 import psutil
 import pytest
 
+import scripts.tune
+from glass.train.run import TrainingStopped
+
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("loader.crop_size=32", "loader.decode=full", "cpu_threads=1")
 SPACE = ("batch=4", "num_crops=1,2", "lr_local=1e-4..1e-2")
@@ -108,6 +111,35 @@ def test_a_search_that_was_killed_twice_ends_the_same(synthetic_shards, tmp_path
     assert (tmp_path / "killed/best.json").read_text() == (tmp_path / "whole/best.json").read_text()
     assert (tmp_path / "killed/history.svg").stat().st_size > 1000
     assert "is finished: " in run(words)
+
+
+SAVING_WORKER = """
+import pathlib, signal, sys, time
+def save(*_):
+    time.sleep(0.5)
+    pathlib.Path(sys.argv[1], "checkpoint").touch()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path(sys.argv[1], "works").touch()
+time.sleep(60)
+"""
+
+
+def test_a_stopped_search_waits_for_the_checkpoints_of_its_workers(tmp_path, monkeypatch):
+    """A cluster ends a job's other processes together with the first one."""
+
+    class StoppedSearch:
+        def work(self, *_) -> None:
+            while not (tmp_path / "works").exists():
+                time.sleep(0.01)
+            raise TrainingStopped
+
+    worker = [sys.executable, "-c", SAVING_WORKER, str(tmp_path)]
+    monkeypatch.setattr(scripts.tune, "_start_worker", lambda *_: subprocess.Popen(worker))
+    options = scripts.tune.parse(["--data", "d", "--preset", "glass_tiny", "--workers", "2"])
+    with pytest.raises(TrainingStopped):
+        scripts.tune._work_with_others(StoppedSearch(), options, [])
+    assert (tmp_path / "checkpoint").exists()
 
 
 @pytest.mark.slow
