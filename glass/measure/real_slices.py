@@ -73,8 +73,8 @@ def _slices(facts: dict[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDArray[n
     exif = facts["has_exif"].astype(bool)
     slices = _by_folder(facts["source_path"])
     slices += [(name, formats == name) for name in sorted(set(formats))]
-    slices += _thirds("JPEG quality", quality, quality > 0, "{:.0f}")
-    slices += _thirds("megapixels", megapixels, np.ones(len(exif), bool), "{:.2g}")
+    slices += _thirds("JPEG quality", quality, quality > 0)
+    slices += _thirds("megapixels", megapixels, np.ones(len(exif), bool))
     return [*slices, ("with EXIF", exif), ("without EXIF", ~exif)]
 
 
@@ -92,16 +92,27 @@ def _by_folder(paths: npt.NDArray[Any]) -> list[tuple[str, npt.NDArray[np.bool_]
 
 
 def _thirds(
-    name: str, values: npt.NDArray[np.float64], known: npt.NDArray[np.bool_], form: str
+    name: str, values: npt.NDArray[np.float64], known: npt.NDArray[np.bool_]
 ) -> list[tuple[str, npt.NDArray[np.bool_]]]:
     if not known.any():
         return []
     low, high = np.quantile(values[known], [1 / 3, 2 / 3], method="higher")
     if low >= high:
         return []
-    a, b = form.format(low), form.format(high)
+    a, b = _told_apart(low, high)
     return [
         (f"{name} below {a}", known & (values < low)),
         (f"{name} {a} to {b}", known & (values >= low) & (values < high)),
         (f"{name} from {b}", known & (values >= high)),
     ]
+
+
+def _told_apart(low: float, high: float) -> tuple[str, str]:
+    """Returns ``low`` and ``high`` as text, with at least two digits and as many as tell them apart: 12 and 12 would
+    say nothing about photographs of 12.2 and 12.5 megapixels.
+    """
+    for digits in range(2, 17):
+        texts = f"{low:.{digits}g}", f"{high:.{digits}g}"
+        if texts[0] != texts[1] and "e" not in "".join(texts):
+            break
+    return texts

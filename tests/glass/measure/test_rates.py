@@ -10,7 +10,7 @@ from glass.measure.generators import per_generator
 from glass.measure.metrics import binary_metrics
 from glass.measure.predictions import PREDICTION_SCHEMA
 from glass.measure.rates import clopper_pearson, expected_counts, metric_intervals, rate_interval
-from glass.measure.real_slices import real_slices
+from glass.measure.real_slices import _thirds, real_slices
 from shards.manifest.dataset import ShardDataset
 
 
@@ -95,6 +95,22 @@ def test_a_slice_of_ten_images_does_not_promise_never(synthetic_dataset: ShardDa
     for row in slices:
         assert row["false_positive_rate"] == 0
         assert row["interval"] == pytest.approx(list(clopper_pearson(0, row["images"])))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ((12.0, 12.193, 12.485), ["below 12.2", "12.2 to 12.5", "from 12.5"]),
+        ((50.0, 102.4, 151.0), ["below 102", "102 to 151", "from 151"]),
+        ((0.2, 1.25, 8.3), ["below 1.2", "1.2 to 8.3", "from 8.3"]),
+    ],
+)
+def test_the_ends_of_slices_are_told_apart(sizes: tuple[float, ...], words: list[str]) -> None:
+    """Most phones take photographs of 12.0, 12.2 or 12.5 megapixels."""
+    values = np.repeat(sizes, 10)
+    slices = _thirds("megapixels", values, np.ones(30, bool))
+    assert [name for name, _ in slices] == [f"megapixels {word}" for word in words]
+    assert [keep.sum() for _, keep in slices] == [10, 10, 10]
 
 
 def test_images_of_a_folder_are_a_kind(synthetic_dataset: ShardDataset) -> None:
