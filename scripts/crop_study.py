@@ -116,7 +116,9 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     if options.batch % config.grad_accum_steps:
         raise InputError(f"--batch {options.batch} is not divisible by grad_accum_steps={config.grad_accum_steps}")
     loader = replace(config.loader, global_batch_size=options.batch // config.grad_accum_steps)
-    return replace(config, loader=loader, epochs=1 if options.steps else options.epochs)
+    # A best.json may bring a patience.
+    train = replace(config.train, patience=None)
+    return replace(config, loader=loader, train=train, epochs=1 if options.steps else options.epochs)
 
 
 def _crops(text: str) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 import glass.studies.search
 import train
 from glass.config.overrides import apply_overrides
+from glass.config.run_config import TrainConfig
 from glass.presets import load_preset
 from glass.studies.search import Search
 from glass.studies.search_optuna import RepeatableHyperband
@@ -257,16 +258,20 @@ def test_best_json_brings_what_all_trials_had(data, tmp_path, monkeypatch):
     contain such settings."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     changed = {"grad_accum_steps": 2, "label_smoothing": 0.0, "compile": True}
-    least_search(data, tmp_path, **changed).run(1)
+    least_search(data, tmp_path, **changed, train=TrainConfig(patience=3)).run(1)
     path = tmp_path / "best.json"
     best = json.loads(path.read_text())
-    assert best["fixed"] == {"grad_accum_steps": 2, "label_smoothing": 0.0, "compile": True, "loader.crop_size": 32}
+    assert best["fixed"] == {**changed, "loader.crop_size": 32, "train.patience": 3}
     words = ["--data", "d", "--preset", "glass_tiny", "--output", "o", "--params", str(path)]
     single = train.settings(train.parse(words))
     final = final_runs._settings(final_runs._parse(words))
     for found in (single, final):
         assert (found.grad_accum_steps, found.loader.global_batch_size) == (2, 2)
         assert (found.label_smoothing, found.compile, found.loader.crop_size) == (0.0, True, 32)
+        assert found.train.patience == 3
+    crops = crop_study._settings(crop_study._parse(words))
+    assert crops.label_smoothing == 0.0
+    assert crops.train.patience is None  # all of its runs are equally long
     assert single.epochs == load_preset("glass_tiny").epochs
     asked = train.settings(train.parse([*words, "--set", "label_smoothing=0.2"]))
     assert asked.label_smoothing == 0.2
