@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     digest = dataset_json_sha256(dataset.root)
     variant = named_of(output, ROBUSTNESS, arguments.split, digest)
     path = robustness_path(output, arguments.split, variant)
-    _check_target(path, set(folders))
+    _check_target(path, set(folders), {row.name for row in rows})
     verb = "rewrote" if path.exists() else "wrote"
     with print_decoder_warnings():
         document = _measure(arguments, folders, dataset, rows)
@@ -129,9 +129,9 @@ def _output(arguments: argparse.Namespace) -> Path:
     return given or Path(first)
 
 
-def _check_target(path: Path, models: set[str]) -> None:
+def _check_target(path: Path, models: set[str], rows: set[str]) -> None:
     """Raises ``InputError`` if a file that would be replaced was not written by this command, or contains results of
-    other models, which would be lost.
+    other models or other changes, which would be lost.
     """
     from glass.measure.robustness_schema import check_robustness
 
@@ -140,7 +140,11 @@ def _check_target(path: Path, models: set[str]) -> None:
     replaced = check_output(path, is_json_with(check=check_robustness), remedy)
     # This command writes the table first, so an image without a table is not its own.
     check_output(picture, lambda _: replaced, remedy)
-    if replaced and (lost := sorted(set(read_json(path)["models"]) - models)):
+    if not replaced:
+        return
+    before = read_json(path)
+    lost = sorted(set(before["models"]) - models) or [r["name"] for r in before["rows"] if r["name"] not in rows]
+    if lost:
         raise InputError(f"{path} holds results of {', '.join(lost)}, which would be lost: {remedy}")
 
 

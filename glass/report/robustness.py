@@ -13,7 +13,7 @@ from shards.cli.wording import percent
 
 __all__ = ["own_robustness", "robustness_summary", "robustness_table"]
 
-HEAD = ("images", "AUROC", "detected at ≤ 1 % false alarms", "worst generator", "false alarms at the threshold")
+HEAD = ("images", "AUROC", "detected at ≤ 1 % false alarms", "worst generator")
 DIFFERENCE = "AUROC minus the first model's"
 
 
@@ -33,7 +33,11 @@ def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
 
 
 def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[list[str]]]:
-    """Returns the table for ``model`` as (column headings, rows), with one row per perturbation."""
+    """Returns the table for ``model`` as (column headings, rows), with one row per perturbation.
+
+    The heading of the false alarms names their threshold, because the model may have been calibrated since.
+    """
+    alarms = f"false alarms at the threshold {document['models'][model]['threshold']['value']:.4g}"
     several = len(document["models"]) > 1
     rows = []
     for row in document["rows"]:
@@ -48,7 +52,7 @@ def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[
             percent(generators["real"]["false_positive_rate"]),
         ]
         rows.append([*cells, *([_difference(row["differences"].get(model))] if several else [])])
-    return [*HEAD, *([DIFFERENCE] if several else [])], rows
+    return [*HEAD, alarms, *([DIFFERENCE] if several else [])], rows
 
 
 def robustness_summary(document: Robustness) -> RobustnessSummary:

@@ -138,14 +138,19 @@ class TestFilesOfOthers:
             report.main([str(tmp_path), "--run", f"it={run}", "--data", str(synthetic_shards)])
         assert (tmp_path / "report.json").read_text() == "[]"
 
-    def test_robustness_keeps_results_of_other_models(self, run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
-        data = ["--data", str(synthetic_shards), "--rows", "clean", *COMMON]
-        there = ["--output", str(tmp_path / "out")]
-        assert robustness.main(["--model", f"a={run}", *data, *there]) == 0
-        assert robustness.main(["--model", f"a={run}", "--model", f"b={run}", *data, *there]) == 0
+    def test_robustness_keeps_results_that_it_does_not_give_again(
+        self, run: Path, synthetic_shards: Path, tmp_path: Path
+    ) -> None:
+        data = ["--data", str(synthetic_shards), *COMMON]
+        there, changed = ["--output", str(tmp_path / "out")], ["--rows", "jpeg-95"]
+        a, b = (["--model", f"{name}={run}"] for name in "ab")
+        assert robustness.main([*a, *data, *there, "--rows", "clean"]) == 0
+        assert robustness.main([*a, *b, *data, *there, *changed]) == 0
         before = (tmp_path / "out" / "robustness-test.json").read_bytes()
         with pytest.raises(InputError, match="holds results of a, which would be lost"):
-            robustness.main(["--model", f"b={run}", *data, *there])
+            robustness.main([*b, *data, *there, *changed])
+        with pytest.raises(InputError, match="holds results of jpeg-95, which would be lost"):
+            robustness.main([*a, *b, *data, *there, "--rows", "clean"])
         assert (tmp_path / "out" / "robustness-test.json").read_bytes() == before
 
     def test_predict_keeps_verdicts_that_it_does_not_give_again(

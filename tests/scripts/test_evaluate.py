@@ -143,7 +143,8 @@ def test_the_report_shows_what_robustness_found(
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     table = json.loads((run / "robustness-test.json").read_text())
     assert "data:image/png;base64," in page
-    for words in ("JPEG 50", "AUROC minus the first model&#39;s", "glass: before", "glass: after"):
+    threshold = f"false alarms at the threshold {table['models']['before']['threshold']['value']:.4g}"
+    for words in ("JPEG 50", "AUROC minus the first model&#39;s", "glass: before", "glass: after", threshold):
         assert words in page
     (clean, changed) = json.loads((tmp_path / "out" / "report.json").read_text())["glass"]["robustness"]["rows"]
     assert clean["name"] == "clean"
