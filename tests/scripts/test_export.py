@@ -144,8 +144,7 @@ def test_paths_of_this_machine_stay_here(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("preset", "settings"),
-    [("glass_tiny", []), ("glass_tiny", ["model.crop_chunk=2"]), ("single_view_tiny", [])],
+    ("preset", "settings"), [("glass_tiny", []), ("glass_tiny", ["model.crop_chunk=2"]), ("single_view_tiny", [])]
 )
 def test_onnx_scores_agree(preset, settings, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
