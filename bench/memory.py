@@ -30,6 +30,7 @@ from bench.harness.schemas import print_result
 from bench.harness.table import print_memory, print_ratios, print_skipped
 from bench.harness.task import Task
 from bench.plots import plot_memory
+from glass.config.overrides import refuse_fixed
 from glass.memory.memory_model import MEMORY_MODEL, save_rows
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser
@@ -42,6 +43,16 @@ BENCH = "memory"
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 
 Rows = Sequence[Mapping[str, Any]]
+
+FIXED = {
+    "loader.num_crops": "give --crops",
+    "loader.global_batch_size": "give --batch-size",
+    "model.crop_chunk": "give --crop-chunk",
+    "precision": "give --precision",
+    "cpu_threads": "give --threads",
+    "grad_accum_steps": "leave it out, because a measured step has one micro-step",
+    "train.ema": "leave it out, because the moving average is not measured",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -197,6 +208,7 @@ def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]
             raise InputError(f"--presets {preset}: this preset sees no crops; give one called glass_…")
     check_at_least(1, options, "crop_chunk", "batch_size", "threads")
     check_at_least(0, options, "rounds")
+    refuse_fixed(options.set, FIXED)
     check_output(options)
     crops = whole_numbers("--crops", options.crops)
     return presets, crops, whole_numbers("--time-crops", options.time_crops)

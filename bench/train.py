@@ -29,7 +29,7 @@ from bench.harness.environment import environment, warn_if_busy
 from bench.harness.pinning import choose_cores
 from bench.harness.schemas import print_result
 from bench.harness.table import print_step_times
-from glass.config.overrides import apply_overrides
+from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser
@@ -39,6 +39,10 @@ from shards.manifest.dataset import ShardDataset
 __all__ = ["main", "measure_steps"]
 
 BENCH = "train"
+FIXED = {
+    "grad_accum_steps": "leave it out, because a measured step has one micro-step",
+    "train.ema": "leave it out, because the moving average is not measured",
+}
 PARTS = ("data_wait_s", "forward_s", "backward_s", "optimiser_s")
 WARM_UP_STEPS = 2
 
@@ -237,5 +241,6 @@ def parser() -> CommandParser:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     check_at_least(1, options, "rounds", "steps", "threads")
+    refuse_fixed(options.set, FIXED)
     check_output(options)
     return options

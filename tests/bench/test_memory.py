@@ -98,6 +98,8 @@ def test_lines_and_ratios():
         (["--crops", "0"], "--crops 0: all must be above 0"),
         (["--rounds", "-1"], "--rounds -1: must be at least 0"),
         (["--output", __file__], "is a file: give a folder"),
+        (["--set", "loader.num_crops=4"], "--set loader.num_crops: this command sets loader.num_crops itself: give"),
+        (["--set", "train.ema=0.9"], "because the moving average is not measured"),
     ],
 )
 def test_mistakes_get_one_sentence(arguments, message):

@@ -110,3 +110,10 @@ def test_the_loss_counts_with_the_forward_pass(synthetic_dataset, monkeypatch):
 def test_too_few_images_are_reported(synthetic_shards):
     with pytest.raises(InputError, match="fewer --steps"):
         train.main(["--data", str(synthetic_shards), *QUICK[:4], "--steps", "99", *SMALL])
+
+
+def test_settings_that_no_measured_step_has_are_refused(synthetic_shards):
+    """Rows record the settings that were given, and these would have changed nothing."""
+    for setting in ("grad_accum_steps=2", "train.ema=0.9"):
+        with pytest.raises(InputError, match=f"--set {setting.partition('=')[0]}: .*leave it out"):
+            train.main(["--data", str(synthetic_shards), "--set", setting])
