@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     GradientAccumulationPlugin,
@@ -64,6 +65,9 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
     """
     cuda = run_device().type == "cuda"
     precision, reason = resolve_precision(config.precision, run_device())
+    # Accelerate refuses another precision in the same process, but a search may try several.
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != ACCELERATE_NAMES[precision]:
+        AcceleratorState._reset_state()
     accelerator = Accelerator(
         # Without this, Accelerate does not see the other processes of a run on CPUs, and each would train a separate
         # model.

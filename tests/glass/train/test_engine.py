@@ -1,6 +1,7 @@
 """The optimiser's step must not depend on how a batch is cut into micro-steps."""
 
 import copy
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -232,3 +233,13 @@ def test_more_processes_than_accelerate_sees_are_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="WORLD_SIZE is 2, but Accelerate found 1"):
         make_accelerator(CONFIG, tmp_path)
+
+
+def test_runs_of_one_process_may_differ_in_precision(tmp_path):
+    """A search may try several precisions. Accelerate keeps the first one for the whole process."""
+    for precision in ("float32", "bf16", "bf16", "float32"):
+        accelerator, found = make_accelerator(replace(CONFIG, precision=precision), tmp_path)
+        assert found == precision
+        with accelerator.autocast():
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == {"float32": torch.float32, "bf16": torch.bfloat16}[precision]
