@@ -5,8 +5,11 @@ headers, and checks every length.
 """
 
 import io
+import lzma
+from collections.abc import Callable
 from functools import cache
 
+import zstandard
 from PIL import Image, TiffImagePlugin
 
 from shards.images.decoder_messages import quiet
@@ -69,8 +72,20 @@ _COMPRESSIONS = {
     50000: "zstd",
 }
 _SELDOM_BUILT_IN = frozenset({6, 32809, 34676, 34677})
-_OPTIONAL = {34925: "lzma", 50000: "zstd", 50001: "webp"}
-"""TIFF compressions that some builds of libtiff lack, as a mapping from tag value to Pillow's name."""
+
+
+def _webp_pixel() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(file, "WEBP", lossless=True)
+    return file.getvalue()
+
+
+_OPTIONAL: dict[int, Callable[[], bytes]] = {
+    34925: lambda: lzma.compress(bytes(3)),
+    50000: lambda: zstandard.ZstdCompressor().compress(bytes(3)),
+    50001: _webp_pixel,
+}
+"""TIFF compressions that some builds of libtiff lack. Each function returns a compressed black pixel."""
 
 _FORMATS = {2: "signed integers", 3: "floats", 5: "complex", 6: "complex"}
 _PHOTOMETRICS = {
@@ -149,14 +164,25 @@ def _tiff(data: bytes, error: str) -> str | None:
         depths = "/".join(str(b) for b in sorted(set(bits)))
         parts = [f"TIFF of {depths} bits", what, f"{len(bits)} channels, photometric {photometric}"]
         return ", ".join(part for part in parts if part)
-    missing = compression in _OPTIONAL and not _built_in(_OPTIONAL[compression])
+    missing = compression in _OPTIONAL and not _built_in(compression)
     return f"TIFF with {name}" if missing or compression in _SELDOM_BUILT_IN else None
 
 
 @cache
-def _built_in(compression: str) -> bool:
+def _built_in(compression: int) -> bool:
+    """Whether Pillow's libtiff decodes this compression, one of ``_OPTIONAL``. Finds out by decoding a black pixel,
+    because encoding one can end the process in Pillow below 13."""
     try:
-        Image.new("L", (8, 8)).save(io.BytesIO(), "TIFF", compression=compression)
+        strip = _OPTIONAL[compression]()
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        values = {256: 1, 257: 1, 258: (8, 8, 8), 259: compression, 262: 2, 273: 0, 277: 3, 278: 1, 279: len(strip)}
+        for tag, value in values.items():
+            tags[tag] = value
+        file = io.BytesIO()
+        tags.save(file)  # also sets 273, the place of the strip
+        file.write(strip)
+        with quiet():
+            Image.open(file).load()
     except Exception:  # libtiff may raise anything
         return False
     return True

@@ -177,7 +177,7 @@ def _column_ranges() -> dict[str, tuple[int, int]]:
     for field in fields(ImageFacts):
         kind = SAMPLE_SCHEMA.field(field.name).type
         if pa.types.is_integer(kind):
-            bounds = np.iinfo(kind.to_pandas_dtype())
+            bounds = np.iinfo(str(kind))  # ``to_pandas_dtype`` needs pandas in pyarrow below 24
             ranges[field.name] = int(bounds.min), int(bounds.max)
     return ranges
 

@@ -14,6 +14,7 @@ from shards.images.containers import iso_boxes
 from shards.images.formats import FILE_SUFFIXES, MAX_PIXELS, sniff_format
 from shards.images.jxl_header import BadJxl, read_jxl_header
 from shards.images.pixels import RejectedImage, decode_rgb
+from shards.images.unsupported import _built_in
 from shards.metadata.facts import read_facts
 from shards.sources.files import LocalFiles
 from tests.images.image_files import box, chunk, tiff
@@ -84,11 +85,19 @@ def test_what_is_not_read_is_named(name, tmp_path):
 
 
 def test_a_codec_that_is_not_built_in_is_named(monkeypatch):
-    monkeypatch.setattr("shards.images.unsupported._built_in", {"webp": False, "zstd": True}.get)
+    monkeypatch.setattr("shards.images.unsupported._built_in", {50001: False, 50000: True}.get)
     data = tiff(GREY, more={259: (3, [50001])})
     assert rejected(data) == ("unsupported_format", "TIFF with WebP")
     data = tiff(GREY, more={259: (3, [50000])})
     assert rejected(data)[0] == "corrupt"
+
+
+def test_whether_a_codec_is_built_in_is_found_without_encoding(monkeypatch):
+    """In Pillow below 13, encoding with a codec that its libtiff lacks can end the process."""
+    monkeypatch.setattr("PIL.TiffImagePlugin._save", None)
+    assert _built_in.__wrapped__(34925)  # LZMA, which all of Pillow's wheels have
+    for compression in (50000, 50001):
+        assert _built_in.__wrapped__(compression) in (True, False)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG", "BMP"])
