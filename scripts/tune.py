@@ -222,11 +222,13 @@ def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
 
 def _tell(trial: Any) -> None:
     """Prints a line about a trial that has ended."""
-    value = "" if trial.value is None else f" {trial.value:.4f}"
+    from glass.studies.search_records import state_of, value_of
+
+    found = value_of(trial)
+    value = "" if found is None else f" {found:.4f}"
     why = trial.user_attrs.get("why", "")
-    state = trial.state.name.lower()
     epochs = counted(len(trial.intermediate_values), "epoch")
-    text = f"trial {trial.number}: {state}{value} after {epochs}"
+    text = f"trial {trial.number}: {state_of(trial)}{value} after {epochs}"
     print(printable(f"{text} {why}".strip()), flush=True)
 
 

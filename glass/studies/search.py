@@ -134,10 +134,11 @@ class Search:
                 self.store.forget_resumes(trial)  # a machine fault, not the trial's
                 raise
             why = self._failure(error, folder)
-        state = TrialState.FAIL if why else TrialState.COMPLETE if value is not None else None
         if why:
             trial.set_user_attr("why", why)
-        self.study.tell(trial, value, state=state or TrialState.PRUNED)
+        # A trial that failed is told as pruned, too: TPE ignores those told as failed and so proposes their settings
+        # again and again.
+        self.study.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)
         for name in ("checkpoints", "model"):  # gigabytes that are useless once the trial has ended
             shutil.rmtree(folder / name, ignore_errors=True)
         gc.collect()

@@ -23,7 +23,9 @@ __all__ = [
     "apply_params",
     "best_trial",
     "complete_trials",
+    "state_of",
     "trial_rows",
+    "value_of",
     "write_records",
 ]
 
@@ -96,13 +98,24 @@ OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.t
 """Settings that a search uses only for its trials. A run that adopts the best values does not inherit them."""
 
 
+def state_of(trial: "optuna.trial.FrozenTrial") -> str:
+    """Returns the trial's state as in :class:`Trial`. Optuna's storage holds failed trials as pruned ones with a
+    reason."""
+    return "fail" if "why" in trial.user_attrs else trial.state.name.lower()
+
+
+def value_of(trial: "optuna.trial.FrozenTrial") -> float | None:
+    """Returns the trial's best value, or None if it failed or has not ended."""
+    return None if trial.value is None or "why" in trial.user_attrs else float(trial.value)
+
+
 def trial_rows(study: "optuna.Study") -> list[Trial]:
     """Returns one row per trial, by trial number."""
     return [
         {
             "number": trial.number,
-            "state": trial.state.name.lower(),
-            "value": None if trial.value is None else float(trial.value),
+            "state": state_of(trial),
+            "value": value_of(trial),
             "params": dict(trial.params),
             "epochs": len(trial.intermediate_values),
             "why": trial.user_attrs.get("why"),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from optuna.trial import TrialState
 
 import glass.studies.search
 from glass.studies.search import Search
@@ -32,7 +33,9 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
         return whole(*args, **kwargs)
 
     monkeypatch.setattr(glass.studies.search, "train", fails_four_times)
-    document = least_search(data, tmp_path).run(6)
+    search = least_search(data, tmp_path)
+    document = search.run(6)
+    assert TrialState.FAIL not in [trial.state for trial in search.study.trials]  # TPE would ignore it
     assert [row["state"] for row in document["trials"]][:4] == ["fail"] * 4
     assert [row["why"] for row in document["trials"]][:4] == [
         "out of memory",
@@ -42,6 +45,23 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
     ]
     assert document["states"]["failed"] == 4
     typed_document(document, Tuning)
+
+
+@pytest.mark.slow  # thirty trials; what the sampler is told of failed ones is tested above
+def test_settings_at_which_training_diverges_are_avoided(data, tmp_path, monkeypatch):
+    """If the best learning rate lies just below those at which training diverges, at most half of the trials are lost to
+    them. TPE ignores trials told as failed, and lost 20 of 30."""
+    whole, limit = fake_training(), 1.2e-3
+
+    def diverges(shards, config, folder, *, on_epoch):
+        if config.optim.lr_local > limit:
+            raise TrainingDiverged("loss became nan")
+        return whole(shards, config, folder, on_epoch=on_epoch)
+
+    monkeypatch.setattr(glass.studies.search, "train", diverges)
+    document = least_search(data, tmp_path).run(30)
+    assert document["states"]["failed"] <= 15
+    assert all(row["value"] is None for row in document["trials"] if row["state"] == "fail")
 
 
 def test_settings_that_exclude_each_other_fail_their_trial_alone(data, tmp_path, monkeypatch):
