@@ -154,7 +154,7 @@ def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.Dic
 def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
     """Yields ``(line number, row)`` for each row of a CSV file. The header counts as a line."""
     reader = csv_reader(file, lambda names: bool(find_columns(names, shown).path))
-    _found(shown, list(reader.fieldnames))  # checks tables without rows too, and names that occur twice
+    _found(shown, list(reader.fieldnames or []))  # checks tables without rows too, and names that occur twice
     for row in reader:
         if None in row or None in row.values():
             raise InputError(f"{shown}, line {reader.line_num}: not as many fields as in the header")
