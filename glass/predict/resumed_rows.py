@@ -80,11 +80,14 @@ def _read(partial: Path) -> tuple[PartialHead | None, list[ImageVerdict]]:
 
 
 def _changed_ns(source: ImageSource) -> int:
-    """When the file of ``source`` was last changed or replaced; 0 if it is gone. Programs that copy a file's times
-    cannot set this one."""
+    """When the file of ``source``, or a link on the way to it, was last changed or replaced; 0 if the file is gone.
+    Programs that copy a file's times cannot set this one."""
     path = source.path if isinstance(source, FileSource) else source.tar if isinstance(source, MemberSource) else None
     try:
-        return 0 if path is None else max(path.stat().st_ctime_ns, path.lstat().st_ctime_ns)  # of a link and its target
+        if path is None:
+            return 0
+        links = [place for place in (path, *path.absolute().parents) if place.is_symlink()]
+        return max(path.stat().st_ctime_ns, *(link.lstat().st_ctime_ns for link in links), 0)
     except OSError:  # its verdict stands
         return 0
 
