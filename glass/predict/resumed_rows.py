@@ -54,7 +54,10 @@ def stopped_run(
         if verdict.path != source.name:
             raise InputError(f"{partial} holds a verdict on {verdict.path} where {source.name} is given now: {_REMEDY}")
         if _changed_ns(source) > theirs["began_ns"]:
-            raise InputError(f"{source.name} has changed since {partial} was begun: {_REMEDY}")
+            raise InputError(
+                f"{partial} holds a verdict on {source.name}, which has changed since: move {partial.name} away or "
+                "delete it, then run the command without --resume"
+            )
     if len(verdicts) > len(sources):
         raise InputError(f"{partial} holds verdicts on more images than are given now: {_REMEDY}")
     return StoppedRun(verdicts, theirs["began_ns"])
