@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.startup import without_collecting
+from shards.cli.streams import has_reader
 from shards.cli.wording import counted
 from shards.cores import usable_cores
 from shards.errors import InputError
@@ -278,6 +279,8 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
         if task.page is not None:
             task.page.add(verdict, asked[number], *drawn)
         yield verdict
+        if not (has_reader() or task.outputs.names):
+            return
 
 
 def _draw(

@@ -53,10 +53,15 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
     """The folder that holds a model: ``model`` in a run, an exported folder, or the cached download of a hub model.
 
     ``path_or_hub_id`` is a local path or ``user/name`` on the hub; an existing path takes precedence. ``revision``
-    applies to the hub only. Raises ``InputError`` if there is no such model, or if the hub cannot be reached and the
-    model is not in the cache.
+    applies to the hub only. Raises ``InputError`` if there is no such model, if a revision of a local path is wanted,
+    or if the hub cannot be reached and the model is not in the cache.
     """
     here = local_folder(path_or_hub_id)
+    if here is not None and revision is not None:
+        raise InputError(
+            f"{path_or_hub_id} is a folder on this machine, which has no revision {revision!r}: leave the "
+            "revision out, or give a model on the hub"
+        )
     return _fetch(str(path_or_hub_id), revision) if here is None else here
 
 

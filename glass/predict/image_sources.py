@@ -7,7 +7,7 @@ from a file, from bytes or from a tar.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -164,6 +164,8 @@ class MemberSource:
     """CRC-32 of the member's bytes as written; None if unknown."""
     check: Callable[[bytes, npt.NDArray[np.uint8]], None] | None = None
     """Takes the member's bytes and pixels; raises ``RejectedImage`` if they are not those that the build wrote."""
+    stored_as: Callable[[], str] = str
+    """Returns the manifest column of this name, as the build wrote it beside the image; empty if it wrote nothing."""
 
     @property
     def name(self) -> str:
@@ -188,13 +190,12 @@ class MemberSource:
     def load(self) -> LoadedImage:
         """See :class:`ImageSource`."""
         data = self.read()
-        if self.identity is None:
-            loaded = _identified(data)
-        else:
-            loaded = LoadedImage(decode_file(data), self.identity, None if self.converted else data)
+        if self.identity is not None:
+            return LoadedImage(decode_file(data), self.identity, None if self.converted else data)
+        loaded = _identified(data)
         if self.check is not None:
             self.check(data, loaded.pixels)
-        return loaded
+        return replace(loaded, encoded=None) if self.stored_as() == "baseline" else loaded
 
     def _read(self) -> bytes:
         with open_regular(self.tar) as file:

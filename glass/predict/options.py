@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from loaders.windows.sampling import sampling_rule
+from loaders.windows.sampling import SAMPLING_RULES
 from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
 
@@ -38,8 +38,8 @@ class PredictOptions:
                 raise InputError(f"{name}={value!r} must be a whole number of at least 1")
         if self.num_threads > MOST_THREADS:
             raise InputError(f"num_threads={self.num_threads} must be at most {MOST_THREADS:,}")
-        if self.sampling is not None:
-            sampling_rule(self.sampling)
+        if self.sampling is not None and self.sampling not in SAMPLING_RULES:
+            raise InputError(f"sampling={self.sampling!r} is not one of {', '.join(SAMPLING_RULES)}")
         if self.coverage == "all" and (self.num_crops or self.sampling):
             raise InputError(
                 "coverage=all takes a crop from every cell: leave out the number of crops and the sampling rule"

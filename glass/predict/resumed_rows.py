@@ -54,7 +54,10 @@ def stopped_run(
         if verdict.path != source.name:
             raise InputError(f"{partial} holds a verdict on {verdict.path} where {source.name} is given now: {_REMEDY}")
         if _changed_ns(source) > theirs["began_ns"]:
-            raise InputError(f"{source.name} has changed since {partial} was begun: {_REMEDY}")
+            raise InputError(
+                f"{partial} holds a verdict on {source.name}, which has changed since: move {partial.name} away or "
+                "delete it, then run the command without --resume"
+            )
     if len(verdicts) > len(sources):
         raise InputError(f"{partial} holds verdicts on more images than are given now: {_REMEDY}")
     return StoppedRun(verdicts, theirs["began_ns"])
@@ -80,11 +83,14 @@ def _read(partial: Path) -> tuple[PartialHead | None, list[ImageVerdict]]:
 
 
 def _changed_ns(source: ImageSource) -> int:
-    """When the file of ``source`` was last changed or replaced; 0 if it is gone. Programs that copy a file's times
-    cannot set this one."""
+    """When the file of ``source``, or a link on the way to it, was last changed or replaced; 0 if the file is gone.
+    Programs that copy a file's times cannot set this one."""
     path = source.path if isinstance(source, FileSource) else source.tar if isinstance(source, MemberSource) else None
     try:
-        return 0 if path is None else max(path.stat().st_ctime_ns, path.lstat().st_ctime_ns)  # of a link and its target
+        if path is None:
+            return 0
+        links = [place for place in (path, *path.absolute().parents) if place.is_symlink()]
+        return max(path.stat().st_ctime_ns, *(link.lstat().st_ctime_ns for link in links), 0)
     except OSError:  # its verdict stands
         return 0
 

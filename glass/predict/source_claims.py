@@ -30,6 +30,6 @@ def _is_converted(source: MemberSource) -> bool:
     match them.
     """
     if source.dataset is None:
-        return False
+        return source.stored_as() not in ("", "source")
     # Reads one row. Converting the column to an array would, for each image, build one as long as the data set.
     return source.dataset.table.column("stored_as")[source.row].as_py() != "source"

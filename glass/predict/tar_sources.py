@@ -80,7 +80,8 @@ def _source(path: Path, image: TarMember, facts: TarMember | None) -> MemberSour
     if facts is None:
         return MemberSource(path, image.name, image.offset, image.length)
     written = _Written(path, facts)
-    return MemberSource(path, image.name, image.offset, image.length, check=written.check)
+    where = (path, image.name, image.offset, image.length)
+    return MemberSource(*where, check=written.check, stored_as=written.stored_as)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,10 @@ class _Written:
 
     tar: Path
     member: TarMember
+
+    def stored_as(self) -> str:
+        """The manifest column of this name; empty if another program wrote the member."""
+        return str(read_facts(self.tar, self.member).get("stored_as", ""))
 
     def check(self, data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
         """Raises ``RejectedImage`` if the image is not the one that ``glass build`` wrote.

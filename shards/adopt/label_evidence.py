@@ -72,17 +72,21 @@ class LabelEvidence:
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):
             differ, agree, swapped = self._compared(rule, certain)
-            if not differ:
+            by_generator = rule == rules.generator
+            if not differ or (by_generator and not swapped):  # not every generated image names its generator
                 continue
             text = (
                 f"labels by {rules.label} differ from {_place(rule)} in {differ:,} of "
                 f"{counted(differ + agree, 'sample')}, for example {where}"
             )
+            choice = f"{rules.label} or {rule}, whichever is right, and"
+            if by_generator:
+                text += ", where every image with a generator is labelled real, and every one without it generated"
+                choice = f"{rules.label} if that is right, or"
             if (certain or swapped) and not asked_for:
                 raise InputError(
-                    f"{text}: give --label-from {rules.label} or {rule}, whichever is right, and use --label "
-                    "VALUE=real and --label VALUE=generated to say what its values mean (by default 0 = real, 1 = "
-                    "generated)"
+                    f"{text}: give --label-from {choice} use --label VALUE=real and --label VALUE=generated to say "
+                    "what its values mean (by default 0 = real, 1 = generated)"
                 )
             notes.append(text)
         return notes

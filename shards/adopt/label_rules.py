@@ -21,6 +21,7 @@ from shards.adopt.tar_names import NamedTar
 from shards.errors import InputError
 from shards.images.rejection import RejectedImage
 from shards.sources.columns import LABEL_COLUMNS, plain_name
+from shards.sources.evidence import labels_by_generators
 from shards.sources.source_list import UNKNOWN_GENERATOR
 from shards.sources.word_table import CERTAIN, CLASS_WORDS, denied
 from shards.sources.words import answered_class, asked_class, plain_label, truth_of, words_of_field
@@ -207,6 +208,9 @@ class TarLabels:
             if written is None or (rule == "txt" and written.lower() not in CERTAIN):
                 continue
             yield Hint(rule, rules.words.of_value(written), written.lower() in CERTAIN)
+        if rules.generator.startswith("json:") and rules.generator != rules.label and "json" in texts.sample.members:
+            named = labels_by_generators([texts.value(rules.generator) or ""])
+            yield Hint(rules.generator, int(named[0]), False)
         for name in texts.fields():
             if f"json:{name}" != rules.label and (asked := answered_class(name)) is not None:
                 truth = truth_of(texts.value(f"json:{name}") or "")

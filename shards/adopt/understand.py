@@ -63,7 +63,11 @@ def understand_tars(
         images, rejected = draw_splits(names, examined, shares, settings.split_seed)
         if not any(images):
             reasons = Counter(rejection.reason for rejection in rejected)
-            raise InputError(f"no image in the tars was accepted ({by_reason(in_order(reasons))})")
+            listed = [key for _, key in rules.listed.rows][:1]
+            said = f"no image in the tars was accepted ({by_reason(in_order(reasons))})"
+            if found := next((r.source_path for r in rejected if r.reason == "no_label"), ""):
+                said += "".join(f": keys of the list, such as {key!r}, are not those of {found}" for key in listed)
+            raise InputError(said)
     except InputError as error:  # perhaps only because images were lost
         lost = lost_images(examined) + unread_ends(tars, examined)
         raise InputError("; ".join([str(error), *lost])) from error

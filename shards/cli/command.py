@@ -104,22 +104,16 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Runs ``main()`` and ends the process with the exit code that it returns.
 
     An ``InputError`` or a machine fault is printed as one line and gives exit code 2. If the reader of stdout closes
-    the pipe, the code is 0. If output is lost, for example because a disk is full, an error is printed and the code is
-    not 0.
+    the pipe, the command goes on and ends with its own code. If output is lost, for example because a disk is full, an
+    error is printed and the code is not 0.
     """
     keep_freed_memory()
     let_waiting_threads_sleep()
     if logging.lastResort is not None:  # prints warnings if a command sets up no logging
         logging.lastResort.setFormatter(SafeFormatter("%(message)s"))
     with guarded_streams() as output:
-        try:
-            code = _code_of(main)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            if not output.closed:
-                raise
-        if output.closed:  # not an error, though rich exits with 1
-            code = 0
+        code = _code_of(main)
+        sys.stdout.flush()
         if output.lost is not None:
             _print_error(f"the output could not be printed and is lost: {output.lost.strerror or output.lost}")
             code = code or EXIT_INPUT_ERROR
@@ -146,8 +140,6 @@ def _code_of(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        raise
     except Exception as error:
         trouble = trouble_of(error) or _of_a_file(error)
         if trouble is None:  # a bug: print Python's traceback, without secrets

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-__all__ = ["Output", "guarded_streams"]
+__all__ = ["Output", "guarded_streams", "has_reader"]
 
 _PLAIN = {
     "→": "->",
@@ -54,20 +54,24 @@ class Output:
     """Outcome of writing to stdout: whether everything was written, output was lost, or the reader stopped reading."""
 
     lost: OSError | None = None
-    """The first error that dropped output; ``None`` if everything was written."""
+    """The first error that dropped output that somebody may need; ``None`` if there was none."""
     closed: bool = False
     """Whether stdout is a pipe that its reader closed before the end, as ``head`` does."""
+
+
+def has_reader() -> bool:
+    """Whether somebody may read what the command prints: false once the reader of stdout has closed the pipe."""
+    return not (isinstance(sys.stdout, _Stream) and sys.stdout.output is not None and sys.stdout.output.closed)
 
 
 class _Stream:
     """A text stream that survives write errors: after the first one, it discards further output and raises nothing.
 
-    For stdout, the error is recorded in ``output``, which is ``None`` for stderr. If the reader of stdout has closed
-    the pipe, ``BrokenPipeError`` is raised nevertheless, because nobody needs the remaining output.
+    For stdout, the error is recorded in ``output``, which is ``None`` for stderr.
     """
 
     def __init__(self, stream: TextIO, output: Output | None) -> None:
-        self._stream, self._output = stream, output
+        self._stream, self.output = stream, output
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -91,12 +95,12 @@ class _Stream:
 
     def _dropped(self, error: OSError) -> None:
         _to_nowhere(self._stream.fileno())  # else Python writes the rest of the buffer again at exit
-        if self._output is None:
+        if self.output is None:
             return
-        if isinstance(error, BrokenPipeError):
-            self._output.closed = True
-            raise error
-        self._output.lost = self._output.lost or error
+        if isinstance(error, BrokenPipeError):  # nobody needs the rest, but the command may have files to write
+            self.output.closed = True
+        else:
+            self.output.lost = self.output.lost or error
 
 
 def _to_nowhere(descriptor: int) -> None:
@@ -127,7 +131,7 @@ def _wrapped(stream: TextIO | None, output: Output | None) -> Any:
 
 @contextmanager
 def guarded_streams() -> Iterator[Output]:
-    """Context manager for a whole command: printing raises no errors except ``BrokenPipeError`` from stdout.
+    """Context manager for a whole command: printing raises no errors.
 
     Yields the ``Output`` for stdout. Flushes stderr at the end.
     """

@@ -36,6 +36,11 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
     Raises ``InputError`` for a mistake in the list, naming the line if possible.
     """
     shown = files.where(path.name)
+    if rules.words.skipped:
+        name = min(rules.words.skipped)
+        raise InputError(
+            f"--skip {name} leaves out folders, but a list names each image: leave its rows out of {shown}"
+        )
     rows = read_rows(path, shown)
     if not rows.table.num_rows:
         raise InputError(f"{shown} lists no images")
@@ -146,9 +151,8 @@ def _listed_again(table: pa.Table, shown: str) -> str:
             values = " and ".join(_shown_value(row, name) for row in rows)
             raise InputError(f"{shown} lists {rows[0]['path']!r} twice, with {name} {values}: keep one row")
     first = paths[int(places[0])].as_py()
-    return (
-        f"{counted(len(places), 'row')} of {shown} repeat an image, for example {first!r}: each becomes another sample"
-    )
+    repeat = f"{shown} {'repeats' if len(places) == 1 else 'repeat'} an image"
+    return f"{counted(len(places), 'row')} of {repeat}, for example {first!r}: each becomes another sample"
 
 
 def _shown_value(row: dict[str, Any], name: str) -> str:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +13,8 @@ from shards.errors import InputError
 from shards.files.archives import archive_kind
 from shards.files.file_names import within
 from shards.files.outputs import cannot_write
+from shards.manifest.dataset import MANIFEST_NAME
+from shards.manifest.info import INFO_NAME
 from shards.sources.archives.find import FoundArchives, is_archive_name
 from shards.sources.embedded.find import tables_among
 from shards.sources.embedded.read import read_embedded
@@ -94,12 +96,31 @@ def _read_folder(files: LocalFiles, rules: SourceRules) -> SourceList:
 def _read_listed(files: SourceFiles, listed: Iterator[tuple[str, Stamp | None]], rules: SourceRules) -> SourceList:
     """Reads the images embedded in a folder's tables or, if there are none, the folder's image files.
 
-    ``listed`` yields all files below the folder.
+    ``listed`` yields all files below the folder, each folder's files together.
     """
+    own: list[str] = []
+    listed = _without_data_sets(files, listed, own)
     tables, seen = tables_among(listed)
-    if tables and (found := read_embedded(files, tables, rules, seen)) is not None:
-        return found
-    return read_folder(files, rules, chain(seen, listed))
+    found = read_embedded(files, tables, rules, seen) if tables else None
+    sources = read_folder(files, rules, chain(seen, listed)) if found is None else found
+    return replace(sources, notes=sources.notes + [f"skipped the data set in {files.where(folder)}" for folder in own])
+
+
+def _without_data_sets(
+    files: SourceFiles, listed: Iterator[tuple[str, Stamp | None]], own: list[str]
+) -> Iterator[tuple[str, Stamp | None]]:
+    """Yields ``listed`` without the files of finished data sets, whose folders are appended to ``own``.
+
+    A build may write its data set into the folder of its images, and may then be run again.
+    """
+    for folder, group in groupby(listed, lambda file: file[0].rpartition("/")[0]):
+        inside = list(group)
+        if not {INFO_NAME, MANIFEST_NAME}.issubset(name.rpartition("/")[2] for name, _ in inside):
+            yield from inside
+        elif folder:
+            own.append(folder)
+        else:
+            raise InputError(f"{files.where('')} is a data set, which needs no build: give the folder of its images")
 
 
 def _read_archive(source: Path, rules: SourceRules) -> SourceList:

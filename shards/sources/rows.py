@@ -134,7 +134,7 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
 
 
 def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.DictReader[str]":
-    """Returns a reader positioned at the beginning of a CSV file.
+    """Returns a reader positioned behind the header of a CSV file. Names in the header are stripped of spaces.
 
     Uses the first separator for which ``is_header`` accepts the fields of the first line, or a comma if there is none.
     """
@@ -143,15 +143,18 @@ def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.Dic
     for separator in _SEPARATORS:
         names = next(csv.reader([first], delimiter=separator), [])
         if is_header([name.strip() for name in names]):
-            return csv.DictReader(file, strict=True, delimiter=separator)
-    return csv.DictReader(file, strict=True)
+            break
+    else:
+        separator = ","
+    reader = csv.DictReader(file, strict=True, delimiter=separator)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+    return reader
 
 
 def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
     """Yields ``(line number, row)`` for each row of a CSV file. The header counts as a line."""
     reader = csv_reader(file, lambda names: bool(find_columns(names, shown).path))
-    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-    _found(shown, list(reader.fieldnames))  # checks tables without rows too, and names that occur twice
+    _found(shown, list(reader.fieldnames or []))  # checks tables without rows too, and names that occur twice
     for row in reader:
         if None in row or None in row.values():
             raise InputError(f"{shown}, line {reader.line_num}: not as many fields as in the header")

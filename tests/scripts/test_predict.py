@@ -23,6 +23,7 @@ from glass.predict import verdict_lines
 from glass.predict.prediction_files import Predictions, write_csv, write_json
 from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, json_row
 from scripts import audit, calibrate, demo, evaluate, predict, robustness, verify_shards
+from shards.cli.streams import guarded_streams
 from shards.cores import usable_cores
 from shards.errors import InputError
 from shards.files.documents import typed_document
@@ -64,6 +65,23 @@ def test_predictions_with_a_hole_are_not_written(tmp_path, path):
         with pytest.raises(ValueError, match=f"{last} is missing"):
             write_json(tmp_path / "o.json", head, [ImageVerdict("x")])
         assert not (tmp_path / "o.json").exists()
+
+
+def test_without_a_reader_only_files_are_written(run, paths, tmp_path, capsys, monkeypatch):
+    """Once the reader of stdout has left, as ``head`` does, the command goes on only if it writes files."""
+
+    def scored(*files):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "w") as out, monkeypatch.context() as patched:
+            patched.setattr("sys.stdout", out)
+            with guarded_streams():
+                assert predict.main([str(run), *paths[:3], "--no-stability", *files]) == 0
+        return sum(int(number) for number in re.findall(r"(\d+) (?:real|generated|uncertain)", capsys.readouterr().err))
+
+    assert scored() == 1
+    assert scored("--json", str(tmp_path / "o.json")) == 3
+    assert len(json.loads((tmp_path / "o.json").read_text())["images"]) == 3
 
 
 def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from glass.predict.image_sources import BytesSource, FileSource, PixelSource
 from glass.predict.prediction_files import Predictions
 from glass.predict.source_claims import claims_of
 from glass.predict.source_paths import row_sources
+from glass.predict.tar_sources import images_of_tar
 from glass.predict.verdicts import CSV_COLUMNS
 from scripts import predict
 from shards.errors import InputError
@@ -99,3 +101,13 @@ def test_sources_of_predictions(synthetic_dataset, monkeypatch):
             ["nothing that could be read (the shard has a converted copy of the file)"] if converted else []
         )
     assert {"source"} < set(forms)
+
+
+def test_a_shard_without_its_manifest_has_the_claims_of_one_with_it(synthetic_dataset, tmp_path):
+    """A converted copy has lost the claims of its file, which must not look like a file without claims."""
+    for shard in synthetic_dataset.info.shards:
+        alone = shutil.copy(synthetic_dataset.shard_path(shard.name), tmp_path)
+        rows = [s for s in row_sources(synthetic_dataset, range(len(synthetic_dataset))) if s.tar.name == shard.name]
+        found = images_of_tar(Path(alone)).sources
+        assert [claims_of(source) for source in found] == [claims_of(source) for source in rows]
+        assert [s.load().encoded for s in found] == [s.load().encoded for s in rows]

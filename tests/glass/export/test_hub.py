@@ -137,3 +137,8 @@ def test_what_the_hub_refuses_is_reported(online, folder, monkeypatch):
     with pytest.raises(InputError, match="refused someone/detector") as caught:
         hub.publish(folder, "someone/detector")
     assert "\n" not in str(caught.value)
+
+
+def test_a_local_model_has_no_revision(folder):
+    with pytest.raises(InputError, match="is a folder on this machine, which has no revision 'main'"):
+        hub.model_folder(folder, "main")

@@ -249,7 +249,7 @@ def test_a_model_without_crops(tmp_path, files):
     ],
 )
 def test_options_out_of_range(options):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=f"^{next(iter(options))}="):
         PredictOptions(**options)
 
 

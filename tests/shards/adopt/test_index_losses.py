@@ -109,6 +109,34 @@ def test_labels_that_words_contradict_stop(tmp_path: Path) -> None:
     assert len(index(write_tar(tmp_path / "good/a.tar", with_words(swapped=False)))) == 6
 
 
+def test_a_list_with_other_keys_is_shown_beside_the_tars(tmp_path: Path) -> None:
+    members = [(f"{n:03d}.jpg", picture(n)) for n in range(4)]
+    tar = write_tar(tmp_path / "a.tar", members)
+    listed = tmp_path / "a.csv"
+    listed.write_text("key, label\n" + "".join(f"{n},{n % 2}\n" for n in range(4)))
+    with pytest.raises(InputError, match=r"4 no_label.*: keys of the list, such as '0', are not those of a.tar/000"):
+        index(tar, label_from=str(listed))
+    listed.write_text("key, label\n" + "".join(f"{n:03d},{n % 2}\n" for n in range(4)))
+    assert index(tar, out=tmp_path / "out", label_from=str(listed)).column("label").sum() == 2
+
+
+def test_labels_that_the_generators_contradict_stop(tmp_path: Path) -> None:
+    def named(swapped: bool, generators: str) -> Members:
+        members: Members = []
+        for n in range(4):
+            members += [(f"k{n}.jpg", picture(n)), (f"k{n}.cls", b"%d" % (n % 2 ^ swapped))]
+            members += as_json(f"k{n}", **({"generator": "sdxl"} if generators[n] == "x" else {"caption": "a dog"}))
+        return members
+
+    tar = write_tar(tmp_path / "a.tar", named(True, "-x-x"))
+    with pytest.raises(InputError, match=r"from json:generator in 4 .*: give --label-from cls if that is right, or"):
+        index(tar)
+    assert "where every image with a generator is labelled real" in notes(tar, out=tmp_path / "y", label_from="cls")
+    assert index(tar, out=tmp_path / "z", values={"0": 1, "1": 0}).column("label").sum() == 2
+    for place, generators in enumerate(("-x--", "----", "xxxx")):
+        assert "json:generator" not in notes(write_tar(tmp_path / f"{place}/a.tar", named(False, generators)))
+
+
 def test_labels_that_are_swapped_against_folders_and_names_stop(tmp_path: Path) -> None:
     inside = [
         (f"{('fake', 'real')[n % 2]}/{n}.{suffix}", content)

@@ -83,6 +83,17 @@ def test_finished_build_does_nothing(small_copy):
     assert {p.name: p.stat().st_mtime_ns for p in (small_copy / "out").iterdir()} == before
 
 
+def test_a_data_set_among_its_images_is_not_taken_for_images(small_copy):
+    images = small_copy / "images"
+    out = images / "out"
+    shutil.move(small_copy / "out", out)
+    report = build(images, out)
+    assert report.finished_before
+    assert f"skipped the data set in {out}" in report.notes
+    with pytest.raises(InputError, match="is a data set, which needs no build"):
+        build(out, small_copy / "again")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

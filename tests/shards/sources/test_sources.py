@@ -232,7 +232,7 @@ def test_what_a_list_means_is_said(tmp_path):
         "split train holds generated",
         "split test holds real",
     ]
-    assert again.startswith(f"1 row of {path} repeat an image")
+    assert again.startswith(f"1 row of {path} repeats an image")
     assert [row[1] for row in rows(path, "0=real")] == [0, 0, 1, 1]
     path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,\n", "a.jpg")
     _, given = understood(path, "0=real").notes  # nothing of classes: b.jpg may yet come to test

@@ -74,7 +74,9 @@ def test_folders_are_passed_over_on_purpose(tmp_path: Path, capsys: pytest.Captu
     with pytest.raises(InputError, match=r"--skip edites: no folder of images below the source is called 'edites'"):
         main([str(tmp_path / "in"), "--dry-run", "--skip", "edited", "--skip", "edites"])
     (tmp_path / "list.csv").write_text("path,label\nin/real/r.jpg,real\nin/fake/sdxl/g.jpg,fake\n")
-    with pytest.raises(InputError, match=r"--skip edited: no folder of images"):
+    with pytest.raises(
+        InputError, match=r"--skip edited leaves out folders, but a list names each image: leave its rows"
+    ):
         main([str(tmp_path / "list.csv"), "--dry-run", "--skip", "edited"])
 
 
