@@ -71,6 +71,7 @@ def test_a_model_with_frozen_weights_is_not_compared_with_measured_ones():
     assert not planner("glass_resnet50", "model.freeze_local=true").errors()
 
 
+@pytest.mark.slow  # seven seconds, most of them to import peft
 def test_a_model_with_lora_can_be_planned(capsys):
     pytest.importorskip("peft")
     words = ["--preset", "glass_tiny", "--set", "model.global_backbone=test_vit", "--set", "loader.crop_size=64"]

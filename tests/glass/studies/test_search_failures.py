@@ -70,7 +70,7 @@ def test_settings_that_exclude_each_other_fail_their_trial_alone(data, tmp_path,
     frozen = [f"model.freeze_{part}=true,false" for part in ("global", "local")]
     plan = search_plan()
     plan = replace(plan, space=changed_space(plan.space, plan.config, frozen))
-    rows = Search(data, plan, tmp_path, f"journal:///{tmp_path}/study.log").run(8)["trials"]
+    rows = Search(data, plan, tmp_path, f"journal:///{tmp_path}/study.log").run(5)["trials"]
     both = [row["params"]["model.freeze_global"] == row["params"]["model.freeze_local"] == "true" for row in rows]
     assert any(both)
     assert not all(both)
