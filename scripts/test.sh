@@ -1,20 +1,29 @@
 #!/usr/bin/env bash
-# Every check, on a machine with nothing but Python: bash scripts/test.sh [--slow]
-#   default  lint, format, types, the default tier of tests (GPU tests too where there is a GPU)
-#   --slow   adds what takes longer: several processes, kills, fuzzing, soak, and variants of what the default tier tests
+# Every check, on a machine with nothing but Python: bash scripts/test.sh [--slow] [--lowest]
+#   default   lint, format, types, the default tier of tests (GPU tests too where there is a GPU)
+#   --slow    adds what takes longer: several processes, kills, fuzzing, soak, and variants of what the default tier tests
+#   --lowest  tests alone, with the lowest version of each dependency that pyproject.toml allows, in .venv-lowest
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 slow=0
+lowest=0
 for argument in "$@"; do
   case "$argument" in
     --slow) slow=1 ;;
-    *) echo "error: unknown argument $argument (the only one is --slow)" >&2; exit 2 ;;
+    --lowest) lowest=1 ;;
+    *) echo "error: unknown argument $argument (there are --slow and --lowest)" >&2; exit 2 ;;
   esac
 done
 
 extras="[dev]"
 [ "$slow" = 0 ] || extras="[dev,dev-slow]"
+if [ "$lowest" = 1 ]; then
+  GLASS_VENV=.venv-lowest
+  mkdir -p "$GLASS_VENV"
+  export PIP_CONSTRAINT="$PWD/$GLASS_VENV/lowest.txt"
+  sed -n '/^dependencies = \[/,/^\]/s/^ *"\([^";]*\)>=\([^";]*\).*/\1==\2/p' pyproject.toml >"$PIP_CONSTRAINT"
+fi
 source scripts/venv.sh "$extras"
 unset PYTHONDONTWRITEBYTECODE  # else each of some hundred processes compiles all modules that it imports
 
@@ -38,7 +47,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 began=$SECONDS
-mypy >"$TMPDIR/mypy" & mypy=$!
+if [ "$lowest" = 0 ]; then mypy; fi >"$TMPDIR/mypy" & mypy=$!
 beside+=("$mypy")
 
 # Compiled once for a clone, as the install is made once: Numba keeps kernels beside their sources until a source changes,
@@ -56,7 +65,7 @@ if [ ! "$kernels" -nt "$stamp" ] || [ -n "$(find shards/jpeg shards/images glass
   [ "$compiled" = 0 ] || touch "$kernels"
 fi
 
-echo "== ruff"; ruff check .; ruff format --check .
+if [ "$lowest" = 0 ]; then echo "== ruff"; ruff check .; ruff format --check .; fi
 # Two processes share the folders out: models and commands take as long as all else. pytest-xdist, which hands out single
 # tests, took 12 s more of processor time for that.
 tier=(-q -m "not slow and not gpu" --durations=10)
@@ -68,7 +77,7 @@ python -m pytest "${tier[@]}" tests --ignore=tests/glass --ignore=tests/scripts 
 wait "$models" || failed=$?
 echo "== tests of models and commands"; cat "$TMPDIR/models"
 wait "$mypy" || failed=$?
-echo "== mypy"; cat "$TMPDIR/mypy"
+if [ "$lowest" = 0 ]; then echo "== mypy"; cat "$TMPDIR/mypy"; fi
 beside=()
 [ "$failed" = 0 ] || exit "$failed"
 echo "== $((SECONDS - began)) s"

@@ -9,15 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, __version__
 
 from shards.images import tiff_avif_heif
 from shards.images.channel_stats import channel_stats
 from shards.images.formats import MAX_PIXELS, open_image, sniff_format
 from shards.images.pixel_pass import pixel_facts
 from shards.images.pixels import RejectedImage, decode_rgb, global_view, pixel_sha256
+from shards.images.resize import columns_come_first
 from tests.images.image_files import png, tiff
 
+PILLOW = int(__version__.split(".")[0])
 SIXTEEN_BITS = np.random.default_rng(1).integers(0, 65536, (13, 17, 4), dtype=np.uint16)
 
 
@@ -250,8 +252,9 @@ def test_hash_and_view_in_one_pass_equal_the_plain_ones(size):
         assert digest == pixel_sha256(pixels)
         assert channels == channel_stats(Image.fromarray(pixels))
         np.testing.assert_array_equal(view, global_view(pixels, target))
-        resized = Image.fromarray(pixels).resize((target, target), Image.Resampling.BILINEAR)
-        np.testing.assert_array_equal(view, np.asarray(resized))
+        if PILLOW >= 13 or not columns_come_first(pixels.shape, (target, target)):
+            resized = Image.fromarray(pixels).resize((target, target), Image.Resampling.BILINEAR)
+            np.testing.assert_array_equal(view, np.asarray(resized))
 
 
 def test_channel_statistics_are_those_of_all_pixels():

@@ -16,7 +16,9 @@ from shards.images.resize import columns_come_first, resized, resized_image, res
 SIDES = st.integers(1, 12) | st.integers(1, 260)
 
 
-PILLOW_13 = int(PIL.__version__.split(".")[0]) >= 13
+of_pillow_13 = pytest.mark.skipif(
+    int(PIL.__version__.split(".")[0]) < 13, reason="earlier versions resize upright images to other pixels"
+)
 
 
 def by_pillow(pixels, width, height, cubic):
@@ -43,7 +45,7 @@ def test_kernels_equal_pillow(height, width, tall, wide, cubic, extreme, random)
     np.testing.assert_array_equal(resampled(pixels, (tall, wide), part, cubic), cut)
 
 
-@pytest.mark.parametrize("size", [(400, 90), (90, 400)])
+@pytest.mark.parametrize("size", [pytest.param((400, 90), marks=of_pillow_13), (90, 400)])
 def test_pillow_first_then_kernels(size, monkeypatch):
     """A process that resizes little uses Pillow and does not load Numba. Tall images are always resized by Pillow."""
     asked = []
@@ -58,7 +60,7 @@ def test_pillow_first_then_kernels(size, monkeypatch):
     assert len(asked) == (0 if columns_come_first(size, (64, 64)) else 6)
 
 
-@pytest.mark.skipif(not PILLOW_13, reason="earlier versions resize upright images to other pixels")
+@of_pillow_13
 @settings(max_examples=60)
 @given(SIDES, SIDES, SIDES, SIDES, st.booleans(), st.none() | st.tuples(*[st.floats(0, 1)] * 4))
 def test_images_equal_those_of_pillow_13(height, width, tall, wide, cubic, share):
