@@ -68,7 +68,7 @@ def resized_image(
 
 
 def columns_come_first(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    """Whether to resize vertically first. ``source`` and ``target`` are shapes that begin with (height, width).
+    """Whether to resize vertically first. ``source`` and ``target`` are (height, width).
 
     This is the rule of Pillow 13. Earlier versions did so only for images more than 100 times as high as wide. The
     kernels here never do.
