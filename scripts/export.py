@@ -19,10 +19,12 @@ def main(argv: list[str] | None = None) -> int:
     """Exports the model to the chosen targets; returns exit code 0."""
     arguments = _parse(argv)
     _check_targets(arguments.to, arguments.onnx)
+    from glass.export.card_file import read_model_card
     from glass.model.hub import model_folder, publish
 
-    folder = model_folder(arguments.run)  # before torch is imported, which takes seconds
-    from glass.export.model_folder import load_model, read_model_card
+    folder = model_folder(arguments.run)
+    card = read_model_card(folder)  # before torch is imported, which takes seconds
+    from glass.export.model_folder import load_model
     from glass.share.bundle import bundle_files, write_bundle
 
     model, config = load_model(folder, "cpu")  # finds all faults in the files
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.onnx is not None:  # first: it may need an extra, and nothing is written yet
             from glass.share.onnx_export import export_onnx
 
-            export_onnx(arguments.onnx, model, config, read_model_card(folder))
+            export_onnx(arguments.onnx, model, config, card)
             print(printable(f"wrote {arguments.onnx}"))
         if arguments.to is not None:
             write_bundle(arguments.to, parts)

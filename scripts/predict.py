@@ -51,9 +51,12 @@ def main(argv: list[str] | None = None) -> int:
         from glass.claims.content_credentials import read_trust
 
         trust = read_trust(arguments.trust)
+    from glass.export.card_file import read_model_card
     from glass.model.hub import local_folder
 
-    local_folder(arguments.model)
+    folder = local_folder(arguments.model)
+    if folder is not None:
+        read_model_card(folder)
     found = find_images(arguments.paths, _listed() if "-" in arguments.paths else ())
     if not found.sources:
         raise InputError(

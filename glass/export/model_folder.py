@@ -11,7 +11,7 @@ A score depends on the weights and on ``config.json``, which holds:
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -20,7 +20,8 @@ from torch import nn
 
 from glass.config.run_config import RunConfig, config_from_dict, config_to_dict
 from glass.config.versions import installed_versions
-from glass.export.pixel_rules import PixelRecord, pixel_record
+from glass.export.card_file import CARD_FILE, FORMAT_VERSION, WEIGHTS_FILE, ModelCard, read_model_card
+from glass.export.pixel_rules import pixel_record
 from glass.model.backbones import Backbone
 from glass.model.finetune import exported_state
 from glass.model.model import Glass, SingleView, build_model, require_views_run
@@ -28,45 +29,13 @@ from glass.model.timm_library import timm
 from glass.model.unfilled import WithoutRandomWeights
 from shards.errors import InputError, require_openable, require_sound_machine
 from shards.files.atomic import atomic_path, write_text_atomic
-from shards.files.documents import document_text, typed_document
-from shards.files.json_file import read_json
+from shards.files.documents import document_text
 from shards.files.patience import read_or_end
 from shards.files.regular_file import file_sha256, require_regular
-from shards.manifest.note import Note
 
-__all__ = ["LABEL_NAMES", "ModelCard", "holds_model", "load_model", "load_state", "read_model_card", "save_model"]
+__all__ = ["LABEL_NAMES", "holds_model", "load_model", "load_state", "save_model"]
 
-FORMAT_VERSION = 1
 LABEL_NAMES = ("real", "generated")
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
-
-
-class ModelCard(TypedDict):
-    """The content of an exported model's ``config.json``."""
-
-    format_version: int
-    kind: str
-    """``glass`` or ``single_view``."""
-    label_names: list[str]
-    views: dict[str, Any]
-    """The loader settings that determine what the model sees."""
-    normalisation: dict[str, Any]
-    """Maps each backbone to the ``mean`` and ``std`` of each channel."""
-    backbones: NotRequired[dict[str, Any] | None]
-    """Maps each backbone to its timm name. Absent in older models."""
-    weights_sha256: str
-    chosen: NotRequired[dict[str, Any] | None]
-    """The epoch that these weights come from, and its metrics; null if not recorded."""
-    data_note: NotRequired[Note]
-    """Note on the training data, to be shown to everyone who reads the model's verdicts. Absent if the data set has no
-    note."""
-    weight_average: NotRequired[float | None]
-    """Decay of the weights' moving average; null if the weights are not averaged."""
-    config: dict[str, Any]
-    """The run's settings, see :func:`glass.config.run_config.config_to_dict`."""
-    pixels: NotRequired[PixelRecord | None]
-    """The rules and decoders that determined the pixels in training. Absent in older models."""
-    versions: dict[str, Any]
 
 
 def save_model(
@@ -177,32 +146,6 @@ def _with_own_names(config: RunConfig, card: ModelCard, path: Path) -> RunConfig
             )
         names[key] = recorded
     return replace(config, model=replace(config.model, **names)) if names else config
-
-
-def read_model_card(folder: str | Path) -> ModelCard:
-    """The ``config.json`` of the exported model in ``folder``. Raises ``InputError`` if it is missing or damaged."""
-    path = Path(folder) / CARD_FILE
-    if not path.is_file():
-        if (Path(folder) / "run.json").is_file():
-            raise InputError(
-                f"{folder} holds no model yet, because its training has not finished an epoch: run the training "
-                "command again"
-            )
-        raise InputError(
-            f"there is no model in {folder} ({CARD_FILE} is missing): give the folder of a trained run, or run glass "
-            "train first"
-        )
-    try:
-        card = read_json(path)
-        version = card["format_version"]
-        if version == FORMAT_VERSION:
-            return typed_document(card, ModelCard)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged (it does not describe a model): copy it again") from error
-    raise InputError(
-        f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: use the"
-        " version of this project that wrote it"
-    )
 
 
 def load_state(model: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:

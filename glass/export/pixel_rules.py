@@ -12,19 +12,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from PIL import features
 
 from glass.config.versions import installed_versions
+from glass.export.card_file import PixelRecord
 from loaders.config import LoaderConfig
 from loaders.decode.choose import inexact_decoder
 from shards.cli.command import printable
 from shards.images.pixels import decode_rgb, global_view
 from shards.optional import optional
 
-__all__ = ["DecoderWarning", "PixelRecord", "pixel_record", "print_decoder_warnings", "warn_of_other_pixels"]
+__all__ = ["DecoderWarning", "pixel_record", "print_decoder_warnings", "warn_of_other_pixels"]
 
 RULES_VERSION = 1
 """Version of the rules in ``shards.images.pixels``."""
@@ -46,17 +47,6 @@ PROBE_JPEG = base64.b64decode(
     9igFJEAteUmlSPcg94oGZxsJ5jeP/9k=
     """
 )
-
-
-class PixelRecord(TypedDict):
-    """The rules and decoders that determine pixels."""
-
-    rules_version: int
-    decoders: dict[str, Any]
-    """Maps each decoder to its version."""
-    probe: dict[str, Any]
-    """Maps each decoder to the digest of the test file's pixels as it decodes them, and ``global_view`` to the digest
-    of two global views made from such pixels."""
 
 
 class DecoderWarning(UserWarning):

@@ -14,7 +14,8 @@ import torch
 
 from glass.config.learnt_ids import LearntIds, read_learnt_ids
 from glass.config.run_config import RunConfig
-from glass.export.model_folder import ModelCard, load_model, read_model_card
+from glass.export.card_file import ModelCard, read_model_card
+from glass.export.model_folder import load_model
 from glass.export.pixel_rules import warn_of_other_pixels
 from glass.measure.applied_calibration import applicable, decision_threshold
 from glass.measure.calibration import Calibration, ViewSettings, read_calibration

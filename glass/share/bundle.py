@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from glass.config.learnt_ids import LEARNT_FILE, read_learnt_ids
-from glass.export.model_folder import CARD_FILE, WEIGHTS_FILE, ModelCard, read_model_card
+from glass.export.card_file import CARD_FILE, WEIGHTS_FILE, ModelCard, read_model_card
 from glass.measure.calibration import CALIBRATION_FILE
 from glass.share.model_card import model_card
 from shards.errors import InputError

@@ -8,7 +8,7 @@ from pathlib import Path
 from glass.auditing.document import Audit, FindingRecord, check_audit, read_audit
 from glass.config.dataset_digest import dataset_json_sha256
 from glass.config.run_folder import RunFolder
-from glass.export.model_folder import ModelCard, read_model_card
+from glass.export.card_file import ModelCard, read_model_card
 from glass.measure.applied_calibration import why_not_applicable
 from glass.measure.calibration import read_calibration
 from glass.measure.evaluation_schema import Evaluation

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from glass.export.model_folder import read_model_card
+from glass.export.card_file import read_model_card
 from glass.measure.applied_calibration import Quality, calibrated_results
 from glass.measure.calibration import ViewSettings, read_calibration, write_calibration
 from glass.measure.evaluation import EvaluationOptions, evaluate_run

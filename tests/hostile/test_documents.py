@@ -13,7 +13,7 @@ import pytest
 
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder
-from glass.export.model_folder import read_model_card
+from glass.export.card_file import read_model_card
 from glass.measure.predictions import PREDICTION_SCHEMA, read_predictions
 from glass.predict.source_paths import find_images
 from glass.report.run_data import _read_epochs, _read_record

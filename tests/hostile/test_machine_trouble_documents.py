@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from glass.export.model_folder import read_model_card
+from glass.export.card_file import read_model_card
 from shards.adopt.adopt import index_tars
 from shards.adopt.settings import IndexSettings
 from shards.build.build import build_dataset

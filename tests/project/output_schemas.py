@@ -23,7 +23,7 @@ from bench.harness.schemas import SCHEMAS, Line
 from glass.auditing.document import Audit
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import EpochLine, RunRecord
-from glass.export.model_folder import ModelCard
+from glass.export.card_file import ModelCard
 from glass.measure.calibration import Calibration
 from glass.measure.evaluation_schema import Evaluation
 from glass.measure.metrics import Metrics

@@ -14,7 +14,8 @@ import torch
 from glass.config.dataset_digest import dataset_digest, dataset_json_sha256
 from glass.config.learnt_ids import LEARNT_FILE, LearntIds
 from glass.config.run_folder import RunRecord
-from glass.export.model_folder import read_model_card, save_model
+from glass.export.card_file import read_model_card
+from glass.export.model_folder import save_model
 from glass.measure.calibration import Calibration, ViewSettings, read_calibration, sigmoid, write_calibration
 from glass.measure.fit_calibration import calibration_fault, fit_calibration
 from glass.measure.result_files import EVALUATION, found_of, named_of, read_evaluation

@@ -9,7 +9,8 @@ import pytest
 
 from glass.config.learnt_ids import LEARNT_FILE, LearntIds, overlap, read_learnt_ids
 from glass.config.overrides import apply_overrides
-from glass.export.model_folder import read_model_card, save_model
+from glass.export.card_file import read_model_card
+from glass.export.model_folder import save_model
 from glass.model.model import build_model
 from glass.presets import load_preset
 from glass.report.sentences import learnt_sentence

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from glass.config.overrides import apply_overrides
-from glass.export.model_folder import holds_model, read_model_card
+from glass.export.card_file import read_model_card
+from glass.export.model_folder import holds_model
 from glass.presets import load_preset
 from glass.train.run import train
 from glass.train.state import RunState

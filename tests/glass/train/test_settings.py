@@ -15,7 +15,7 @@ from torch import nn
 
 from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig, TrainConfig
-from glass.export.model_folder import read_model_card
+from glass.export.card_file import read_model_card
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.presets import load_preset
 from glass.share.model_card import model_card
