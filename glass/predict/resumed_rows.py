@@ -5,7 +5,7 @@ behind the last one.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,10 +89,17 @@ def _changed_ns(source: ImageSource) -> int:
     try:
         if path is None:
             return 0
-        links = [place for place in (path, *path.absolute().parents) if place.is_symlink()]
-        return max(path.stat().st_ctime_ns, *(link.lstat().st_ctime_ns for link in links), 0)
+        return max(path.stat().st_ctime_ns, *(link.lstat().st_ctime_ns for link in _links(path.absolute())), 0)
     except OSError:  # its verdict stands
         return 0
+
+
+def _links(path: Path) -> Iterator[Path]:
+    """Yields the links on the way to an existing file, also those to which other links lead."""
+    for place in (path, *path.parents):
+        if place.is_symlink():
+            yield place
+            yield from _links(place.parent / place.readlink())
 
 
 def require_same_table(csv_path: Path, verdicts: Sequence[ImageVerdict], columns: Sequence[str]) -> None:

@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import re
 import shutil
+import time
 from contextlib import redirect_stderr
 from dataclasses import replace
 
@@ -155,6 +157,23 @@ class TestRefusals:
         partial.write_bytes(before.replace(str(images).encode(), str(moved).encode()))
         with pytest.raises(InputError, match="has changed since"):
             predict.main([str(run), str(moved), "--json", str(stopped / "o.json"), "--no-stability", "--resume"])
+        partial.write_bytes(before)
+
+    def test_of_a_link_to_a_link_that_changed(self, run, images, stopped):
+        """The data set is ``latest``, a link to ``v1``, and ``v1`` is a link to where it lies on this machine."""
+        latest, version = stopped / "latest", stopped / "v1"
+        version.symlink_to(images)
+        latest.symlink_to("v1")
+        partial = partial_path(stopped / "o.json")
+        before = partial.read_bytes()
+        later = before.replace(str(images).encode(), str(latest).encode())
+        later = re.sub(rb'"began_ns": ?\d+', b'"began_ns": %d' % (latest.lstat().st_ctime_ns + 1), later)
+        partial.write_bytes(later)
+        time.sleep(0.02)
+        version.unlink()
+        version.symlink_to(images)
+        with pytest.raises(InputError, match="has changed since"):
+            predict.main([str(run), str(latest), "--json", str(stopped / "o.json"), "--no-stability", "--resume"])
         partial.write_bytes(before)
 
     def test_while_the_run_goes_on(self, run, images, stopped):
