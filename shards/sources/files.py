@@ -203,7 +203,7 @@ class StoredFiles(_OneImageEach):
         return [name for name, is_folder in remote.children() if is_folder]
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
-        for name, found in sorted(self.remote.tree(folder).items()):
+        for name, found in sorted(self.remote.tree(folder).items(), key=lambda file: os.path.split(file[0])):
             if not any(part.startswith(".") for part in name.split("/")):
                 yield f"{folder}/{name}" if folder else name, _stamp(found)
 

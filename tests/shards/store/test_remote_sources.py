@@ -71,6 +71,16 @@ def test_a_folder_in_a_store_gives_the_bytes_of_its_copy(stored: str, small_set:
     assert build_dataset(stored, tmp_path / "out", SETTINGS, progress=False).finished_before
 
 
+def test_a_data_set_among_the_images_of_a_store_is_left_out(stored: str, small_set: Path) -> None:
+    """A store lists its files by their whole names, so a folder in the data set comes between the data set's files."""
+    store = fsspec.filesystem("memory")
+    store.put(f"{small_set / 'out'}/", "/bucket/images/shards/", recursive=True)
+    store.pipe_file("/bucket/images/shards/notes/a.txt", b"x")
+    sources = read_sources(stored)
+    assert any("skipped the data set in" in note for note in sources.notes)
+    assert len(sources.table) == 16
+
+
 def test_an_image_that_was_written_anew_in_the_store_is_noticed(stored: str, small_set: Path, tmp_path: Path) -> None:
     build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
     other = next((small_set / "images/generated").rglob("*.jpg")).read_bytes()
