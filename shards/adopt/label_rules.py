@@ -208,7 +208,7 @@ class TarLabels:
             if written is None or (rule == "txt" and written.lower() not in CERTAIN):
                 continue
             yield Hint(rule, rules.words.of_value(written), written.lower() in CERTAIN)
-        if rules.generator.startswith("json:") and rules.generator != rules.label and "json" in texts.sample.members:
+        if rules.generator.startswith("json:") and rules.generator != rules.label:
             named = labels_by_generators([texts.value(rules.generator) or ""])
             yield Hint(rules.generator, int(named[0]), False)
         for name in texts.fields():

@@ -125,7 +125,8 @@ def test_labels_that_the_generators_contradict_stop(tmp_path: Path) -> None:
         members: Members = []
         for n in range(4):
             members += [(f"k{n}.jpg", picture(n)), (f"k{n}.cls", b"%d" % (n % 2 ^ swapped))]
-            members += as_json(f"k{n}", **({"generator": "sdxl"} if generators[n] == "x" else {"caption": "a dog"}))
+            if generators[n] != " ":
+                members += as_json(f"k{n}", **({"generator": "sdxl"} if generators[n] == "x" else {"caption": "a dog"}))
         return members
 
     tar = write_tar(tmp_path / "a.tar", named(True, "-x-x"))
@@ -133,7 +134,9 @@ def test_labels_that_the_generators_contradict_stop(tmp_path: Path) -> None:
         index(tar)
     assert "where every image with a generator is labelled real" in notes(tar, out=tmp_path / "y", label_from="cls")
     assert index(tar, out=tmp_path / "z", values={"0": 1, "1": 0}).column("label").sum() == 2
-    for place, generators in enumerate(("-x--", "----", "xxxx")):
+    with pytest.raises(InputError, match="from json:generator in 4"):
+        index(write_tar(tmp_path / "without/a.tar", named(True, " x x")))
+    for place, generators in enumerate(("-x--", "----", "xxxx", " x  ")):
         assert "json:generator" not in notes(write_tar(tmp_path / f"{place}/a.tar", named(False, generators)))
 
 
