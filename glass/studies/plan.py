@@ -7,6 +7,7 @@ from different settings, data or devices.
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -58,18 +59,35 @@ def check_network(config: RunConfig) -> None:
 
 
 def check_options(config: RunConfig, space: Sequence[Dimension]) -> None:
-    """Raises ``InputError`` if an option of a search cannot be trained with the other settings in ``config``.
+    """Raises ``InputError`` if an option of a search cannot be trained with any options of the other dimensions.
 
     Must be called before the search is recorded, like :func:`check_trainable`.
     """
-    for dimension in space:
-        if isinstance(dimension, Choice) and any(map(_shapes_network, dimension.settings)):
-            for option in dimension.options:
-                check_network(settings_at(config, (dimension,), {dimension.name: option}))
+    shaping = [d for d in space if isinstance(d, Choice) and any(map(_shapes_network, d.settings))]
+    if not shaping:
+        check_network(config)
+    for dimension in shaping:
+        for option in dimension.options:
+            _check_option(config, [Choice(d.name, d.settings, (option,)) if d is dimension else d for d in shaping])
+
+
+def _check_option(config: RunConfig, space: Sequence[Choice]) -> None:
+    """Raises ``InputError`` if no point of ``space`` can be trained."""
+    first: InputError | None = None
+    for values in product(*(dimension.options for dimension in space)):
+        point = {dimension.name: value for dimension, value in zip(space, values, strict=True)}
+        try:
+            check_network(settings_at(config, space, point))
+        except InputError as error:
+            first = first or error
+        else:
+            return
+    if first is not None:
+        raise first
 
 
 def _shapes_network(setting: str) -> bool:
-    return setting.startswith("model.") or setting == "loader.crop_size"
+    return (setting.startswith("model.") and setting != "model.dropout") or setting == "loader.crop_size"
 
 
 def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:

@@ -78,6 +78,51 @@ def test_settings_that_exclude_each_other_fail_their_trial_alone(data, tmp_path,
     assert all("leave no backbone to train" in row["why"] for row, bad in zip(rows, both, strict=True) if bad)
 
 
+def test_a_trial_killed_while_it_was_recorded_as_failed_may_complete(data, tmp_path, monkeypatch):
+    """Its reason is stored before its state, and the next process has more memory."""
+    whole, fails = fake_training(), [MemoryError()]
+
+    def fails_once(*args, **kwargs):
+        if fails:
+            raise fails.pop()
+        return whole(*args, **kwargs)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(glass.studies.search, "train", fails_once)
+    search = least_search(data, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(search.study, "tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            search.run(1)
+    assert [row["state"] for row in search.write_records()["trials"]] == ["running"]
+    (row,) = search.run(1)["trials"]
+    assert (row["state"], row["why"]) == ("complete", None)
+    assert row["value"] is not None
+
+
+def test_options_that_only_suit_each_other_can_be_searched(data, tmp_path):
+    """The preset's network has no attention that LoRA could adapt, but no trial has that network."""
+    pytest.importorskip("peft")
+    plan = search_plan()
+    changes = ["model.lora_rank=2,4", "model.global_backbone=test_vit", "loader.crop_size=64"]
+    Search(data, replace(plan, space=changed_space(plan.space, plan.config, changes)), tmp_path)
+
+
+def test_a_machine_that_lacks_a_package_fails_no_trials(data, tmp_path, monkeypatch):
+    """Several machines may work on one search. One that cannot build the network would use up all trials."""
+    plan = search_plan()
+    Search(data, plan, tmp_path)
+
+    def not_installed(*_, **__):
+        raise InputError("this network needs a package that is not installed")
+
+    monkeypatch.setattr("glass.studies.plan.build_model", not_installed)
+    with pytest.raises(InputError, match="a package that is not installed"):
+        Search(data, plan, tmp_path)
+
+
 def test_an_option_that_cannot_be_trained_is_refused_before_the_search_is_recorded(data, tmp_path):
     plan = search_plan()
     for change, words in (
