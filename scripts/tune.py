@@ -222,14 +222,13 @@ def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
 
 def _tell(trial: Any) -> None:
     """Prints a line about a trial that has ended."""
-    from glass.studies.search_records import state_of, value_of
+    from glass.studies.search_records import state_of, value_of, why_failed
 
     found = value_of(trial)
     value = "" if found is None else f" {found:.4f}"
-    why = trial.user_attrs.get("why", "")
     epochs = counted(len(trial.intermediate_values), "epoch")
     text = f"trial {trial.number}: {state_of(trial)}{value} after {epochs}"
-    print(printable(f"{text} {why}".strip()), flush=True)
+    print(printable(f"{text} {why_failed(trial) or ''}".strip()), flush=True)
 
 
 def _write_plots(document: "Tuning", output: Path) -> None:

@@ -134,8 +134,7 @@ class Search:
                 self.store.forget_resumes(trial)  # a machine fault, not the trial's
                 raise
             why = self._failure(error, folder)
-        if why:
-            trial.set_user_attr("why", why)
+        trial.set_user_attr("why", why)  # None replaces that of a process killed before the next line
         # A trial that failed is told as pruned, too: TPE ignores those told as failed and so proposes their settings
         # again and again.
         self.study.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)

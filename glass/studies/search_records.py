@@ -26,6 +26,7 @@ __all__ = [
     "state_of",
     "trial_rows",
     "value_of",
+    "why_failed",
     "write_records",
 ]
 
@@ -101,12 +102,18 @@ OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.t
 def state_of(trial: "optuna.trial.FrozenTrial") -> str:
     """Returns the trial's state as in :class:`Trial`. Optuna's storage holds failed trials as pruned ones with a
     reason."""
-    return "fail" if "why" in trial.user_attrs else trial.state.name.lower()
+    return "fail" if why_failed(trial) else trial.state.name.lower()
 
 
 def value_of(trial: "optuna.trial.FrozenTrial") -> float | None:
     """Returns the trial's best value, or None if it failed or has not ended."""
-    return None if trial.value is None or "why" in trial.user_attrs else float(trial.value)
+    return None if trial.value is None or why_failed(trial) else float(trial.value)
+
+
+def why_failed(trial: "optuna.trial.FrozenTrial") -> str | None:
+    """Returns why the trial failed, or None if it did not. A running trial may have a reason from a process that was
+    killed before it ended the trial."""
+    return trial.user_attrs.get("why") if trial.state.is_finished() else None
 
 
 def trial_rows(study: "optuna.Study") -> list[Trial]:
@@ -118,7 +125,7 @@ def trial_rows(study: "optuna.Study") -> list[Trial]:
             "value": value_of(trial),
             "params": dict(trial.params),
             "epochs": len(trial.intermediate_values),
-            "why": trial.user_attrs.get("why"),
+            "why": why_failed(trial),
         }
         for trial in study.get_trials(deepcopy=False)
     ]

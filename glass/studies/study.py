@@ -23,7 +23,7 @@ from glass.studies.crop_documents import CropStudy
 from glass.studies.crop_study import CropPlan, run_crop_study
 from glass.studies.final_runs import FinalPlan, run_seeds
 from glass.studies.search import Search
-from glass.studies.search_records import Trial, Tuning, best_trial
+from glass.studies.search_records import Trial, Tuning, best_trial, state_of, value_of
 from glass.studies.search_space import SearchPlan, changed_space, settings_at, space_for
 from glass.studies.seed_results import comparisons
 from glass.studies.study_documents import AboutModel, BaselineRow, SearchResult, StudyDocument, StudyResult
@@ -112,8 +112,9 @@ class Study:
         search = Search(self.data, plan, folder)
 
         def report(trial: Any) -> None:
-            value = "" if trial.value is None else f" {trial.value:.4f}"
-            self.report(f"{model.name} trial {trial.number}: {trial.state.name.lower()}{value}")
+            found = value_of(trial)
+            value = "" if found is None else f" {found:.4f}"
+            self.report(f"{model.name} trial {trial.number}: {state_of(trial)}{value}")
 
         trials = self.budget.trials
         document = search.run(trials, report)
