@@ -10,11 +10,12 @@ journal:///FILE or a database on several).
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig, SelectBy
@@ -183,6 +184,7 @@ def _work_with_others(search: "Search", options: argparse.Namespace, words: list
     """Starts ``--workers`` - 1 more processes with this command, and runs trials alongside them. When they have ended,
     runs the trials they left unfinished.
     """
+    before = signal.signal(signal.SIGTERM, _stop)
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
         search.work(options.trials, _tell)
@@ -195,7 +197,15 @@ def _work_with_others(search: "Search", options: argparse.Namespace, words: list
                 other.terminate()
         for other in others:  # a job may end with this process, and they are writing checkpoints
             other.wait()
+        signal.signal(signal.SIGTERM, before)
     return search.run(options.trials, _tell)  # including trials of workers that died
+
+
+def _stop(*_: Any) -> NoReturn:
+    """Handles a signal that comes between trainings, for example while this process waits for the last worker."""
+    from glass.train.run import TrainingStopped
+
+    raise TrainingStopped
 
 
 def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":

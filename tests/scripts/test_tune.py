@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -125,20 +126,32 @@ time.sleep(60)
 """
 
 
-def test_a_stopped_search_waits_for_the_checkpoints_of_its_workers(tmp_path, monkeypatch):
-    """A cluster ends a job's other processes together with the first one."""
+@pytest.mark.parametrize("in_training", [True, False])
+def test_a_stopped_search_waits_for_the_checkpoints_of_its_workers(tmp_path, monkeypatch, in_training):
+    """A cluster ends a job's other processes together with the first one. That one may just wait for the others."""
 
     class StoppedSearch:
         def work(self, *_) -> None:
             while not (tmp_path / "works").exists():
                 time.sleep(0.01)
-            raise TrainingStopped
+            if in_training:
+                raise TrainingStopped
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    def unnoticed(*_) -> None:
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, unnoticed)  # else the signal could end the tests
 
     worker = [sys.executable, "-c", SAVING_WORKER, str(tmp_path)]
     monkeypatch.setattr(scripts.tune, "_start_worker", lambda *_: subprocess.Popen(worker))
     options = scripts.tune.parse(["--data", "d", "--preset", "glass_tiny", "--workers", "2"])
-    with pytest.raises(TrainingStopped):
-        scripts.tune._work_with_others(StoppedSearch(), options, [])
+    try:
+        with pytest.raises(TrainingStopped):
+            scripts.tune._work_with_others(StoppedSearch(), options, [])
+        assert signal.getsignal(signal.SIGTERM) is unnoticed
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert (tmp_path / "checkpoint").exists()
 
 
