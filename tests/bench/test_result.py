@@ -110,12 +110,16 @@ def test_a_wrong_value_is_refused(document, where, value):
 def test_plots_show_what_has_two_values(tmp_path):
     """Rows of photographs with two numbers of crops give a plot against crops. Rows of synthetic images of two sizes
     give a plot against megapixels. A single row gives no plot."""
-    photographs = [row_of("decode", measurement("window", crops), 7.0, images="photographs") for crops in (1, 4)]
+    photographs = [
+        row_of("decode", measurement("window", crops, rates), 7.0, images="photographs")
+        for crops, rates in ((1, (29e3, 31e3, 30e3)), (4, (90.0, 110.0, 100.0)))
+    ]
     synthetic = [row_of("decode", measurement("precut"), size, images="synthetic") for size in (3.0, 48.0)]
     names = {path.name for path in plot_rows(photographs + synthetic, LABELS, tmp_path)}
     assert names == {
         f"decode-{axis}-1-threads.{kind}" for axis in ("num-crops", "megapixels") for kind in ("png", "svg")
     }
     assert all((tmp_path / name).stat().st_size > 5000 for name in names)
-    assert "this loader" in (tmp_path / "decode-num-crops-1-threads.svg").read_text()
+    drawn = (tmp_path / "decode-num-crops-1-threads.svg").read_text()
+    assert all(words in drawn for words in ("this loader", "<!-- 10,000 -->"))
     assert plot_rows(photographs[:1], LABELS, tmp_path / "none") == []
