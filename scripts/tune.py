@@ -185,8 +185,9 @@ def _work_with_others(search: "Search", options: argparse.Namespace, words: list
     runs the trials they left unfinished.
     """
     before = signal.signal(signal.SIGTERM, _stop)
-    others = [_start_worker(words, number) for number in range(1, options.workers)]
+    others: list[subprocess.Popen[bytes]] = []
     try:
+        others.extend(_start_worker(words, number) for number in range(1, options.workers))
         search.work(options.trials, _tell)
         for number, other in enumerate(others, start=1):
             if code := other.wait():
