@@ -90,12 +90,16 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         if path.suffix.lower() == ".csv":
             require_regular(path)
             with path.open(encoding="utf-8-sig", newline="") as file:
-                rows: list[dict[str, Any]] = list(csv_reader(file, {"key", "label"}.issubset))
+                reader = csv_reader(file, {"key", "label"}.issubset)
+                names, rows = list(reader.fieldnames or []), list[dict[str, Any]](reader)
         else:
             with open_parquet(path) as parquet:
-                rows = parquet.read().to_pylist()
+                table = parquet.read()
+                names, rows = table.column_names, table.to_pylist()
     except (OSError, ArithmeticError, ValueError, TypeError, csv.Error, pa.ArrowException) as error:
         raise InputError(f"--label-from {path}: cannot be read ({error})") from error
+    if twice := [name for name in _COLUMNS if names.count(name) > 1]:
+        raise InputError(f"{path} has two columns called {twice[0]!r}: remove one of them")
     missing = [name for name in ("key", "label") if rows and name not in rows[0]]
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r}: its columns must be {_SHOWN}")

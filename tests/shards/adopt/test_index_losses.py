@@ -118,6 +118,9 @@ def test_a_list_with_other_keys_is_shown_beside_the_tars(tmp_path: Path) -> None
         index(tar, label_from=str(listed))
     listed.write_text("key, label\n" + "".join(f"{n:03d},{n % 2}\n" for n in range(4)))
     assert index(tar, out=tmp_path / "out", label_from=str(listed)).column("label").sum() == 2
+    listed.write_text("key, label,label\n" + "".join(f"{n:03d},{n % 2},{1 - n % 2}\n" for n in range(4)))
+    with pytest.raises(InputError, match="has two columns called 'label': remove one of them"):
+        index(tar, out=tmp_path / "both", label_from=str(listed))
 
 
 def test_labels_that_the_generators_contradict_stop(tmp_path: Path) -> None:
