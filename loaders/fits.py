@@ -14,8 +14,8 @@ def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
     if config.global_size != stored:
         raise InputError(
             f"loader.global_size={config.global_size}, but the shards in {dataset.where} hold global views of "
-            f"{stored} pixels: give --set loader.global_size={stored}, or build the shards again with --global-size "
-            f"{config.global_size}"
+            f"{stored} pixels: train with --set loader.global_size={stored}, or build the shards again with "
+            f"--global-size {config.global_size}"
         )
     if not len(dataset.split_rows(split)):
         raise InputError(f"split {split!r} of {dataset.where} has no samples: choose another split")

@@ -176,7 +176,9 @@ def test_a_page_that_is_not_ours_is_never_replaced(
 def test_wrong_input_to_evaluate(evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path) -> None:
     run, data = str(evaluated["glass"]), str(synthetic_shards)
     cases = [
-        ([str(tmp_path / "none"), "--data", data], "holds no trained model"),
+        ([str(tmp_path / "none"), "--data", data], "none does not exist"),
+        ([str(tmp_path), "--data", data], "holds no trained model"),
+        ([data, "--data", str(tmp_path)], "is a data set: give it as --data"),
         ([f"{run}/model", "--data", data], "glass robustness MODEL --rows clean --output DIR"),
         (["user/name", "--data", data], "glass robustness MODEL --rows clean --output DIR"),
         ([run, "--data", str(tmp_path / "none")], "does not exist"),

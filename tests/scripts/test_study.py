@@ -131,7 +131,7 @@ def begun(kind: str, data: OpenShards, output: Path, *overrides: str, **changes)
 
 
 WRONG = [
-    ("loader.global_size=96", "give --set loader.global_size=64"),
+    ("loader.global_size=96", "train with --set loader.global_size=64"),
     ("model.global_backbone=test_resne", "no backbone called 'test_resne'"),
     ("loader.sampling=test", "loader.sampling='test'"),
     ("model.global_weights=nowhere.safetensors", "nowhere.safetensors"),
