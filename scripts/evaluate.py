@@ -27,12 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     run: Path = arguments.run
     if not (run / "model" / "config.json").is_file():
-        if not run.exists():
-            raise InputError(f"{run} does not exist: give the folder of a run (glass train --output)")
         if (run / "dataset.json").is_file():
             raise InputError(f"{run} is a data set: give it as --data, and the folder of a run as RUN")
+        what = "holds no trained model (model/config.json)" if run.exists() else "does not exist"
         raise InputError(
-            f"{run} holds no trained model (model/config.json): give the folder of a run (glass train --output), or "
+            f"{run} {what}: give the folder of a run (glass train --output), or "
             "measure an exported model or one from the hub with glass robustness MODEL --rows clean --output DIR"
         )
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
