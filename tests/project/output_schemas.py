@@ -158,11 +158,15 @@ def _describe(schema: dict[str, Any], kind: Any) -> None:
 
 def _field_docs(kind: Any) -> dict[str, str]:
     docs: dict[str, str] = {}
-    for base in getattr(kind, "__orig_bases__", kind.__bases__):
-        if isinstance(base, type) and base is not object and hasattr(base, "__annotations__"):
-            docs |= _field_docs(base)
-    body = _class_bodies(kind.__module__).get(kind.__name__, [])  # none of one that a call made
-    for field, after in pairwise(body):
+    found = _classes_of(kind.__module__).get(kind.__name__)
+    if found is None:  # a call made the class
+        return docs
+    for base in found.bases:  # those of a TypedDict are known from its source alone, before Python 3.12
+        if isinstance(base, ast.Name) and hasattr(
+            above := getattr(sys.modules[kind.__module__], base.id), "__annotations__"
+        ):
+            docs |= _field_docs(above)
+    for field, after in pairwise(found.body):
         match field, after:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 docs[name] = text
@@ -170,10 +174,10 @@ def _field_docs(kind: Any) -> dict[str, str]:
 
 
 @cache
-def _class_bodies(module: str) -> dict[str, list[ast.stmt]]:
-    """Returns class name → statements in its body, for the top-level classes of a module."""
+def _classes_of(module: str) -> dict[str, ast.ClassDef]:
+    """Returns class name → syntax tree, for the top-level classes of a module."""
     parsed = ast.parse(inspect.getsource(sys.modules[module]))
-    return {part.name: part.body for part in parsed.body if isinstance(part, ast.ClassDef)}
+    return {part.name: part for part in parsed.body if isinstance(part, ast.ClassDef)}
 
 
 def _plain(text: str) -> str:
