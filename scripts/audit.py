@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     from glass.auditing.document import AUDIT_NAME
 
     own = dataset.root / AUDIT_NAME
-    _check_outputs(arguments, own)
+    _check_outputs(arguments, dataset, own)
     from glass.auditing.duplicates import find_duplicates
     from glass.report.audit import audit_sentence, pair_pictures, render_audit_html
     from shards.cli.progress import progress_bar
@@ -64,9 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.html:
         pictures = pair_pictures(dataset, duplicates) if arguments.near else []
         _write(arguments.html, render_audit_html(document, pictures))
-    if arguments.write_groups:
-        _write_groups(arguments.write_groups, dataset, duplicates)
     _write(own, text, required=False)
+    if arguments.write_groups:  # last, because only now it is known whether an existing list would change
+        _write_groups(arguments.write_groups, dataset, duplicates)
     return EXIT_SERIOUS if document["severity"] == "serious" else 0
 
 
@@ -101,27 +101,39 @@ def parser() -> CommandParser:
     return parser
 
 
-def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:
-    """Raises ``InputError`` if an output cannot be written or would replace a file that this command did not write.
+def _check_outputs(arguments: argparse.Namespace, dataset: "ShardDataset", own: Path) -> None:
+    """Raises ``InputError`` if an output cannot be written, or would replace a file that this command did not write or
+    that holds the audit of another data set.
 
     ``own`` is the data set's audit.json, which reports read.
     """
+    from glass.config.dataset_digest import dataset_json_sha256
+
     named = {"--json": arguments.json, "--html": arguments.html, "--write-groups": arguments.write_groups}
     given = {option: path for option, path in named.items() if path is not None}
     require_different(given)
     for option, path in given.items():
-        if option != "--json" and os.path.realpath(path) == os.path.realpath(own):
+        if option != "--json" and _is_same(path, own):
             raise InputError(f"{own} is reserved for the findings as JSON: give {option} another name")
-    if arguments.json:
-        check_output(arguments.json, _IS_FINDINGS)
-    if arguments.html:
-        check_output(arguments.html, holds_mark('content="glass-hires audit"'))
+    existing = []
+    if arguments.json and check_output(arguments.json, _IS_FINDINGS) and not _is_same(arguments.json, own):
+        existing.append(arguments.json)
+    if arguments.html and check_output(arguments.html, holds_mark('content="glass-hires audit"')):
+        existing.append(arguments.html)
+    is_of_data = holds_mark(dataset_json_sha256(dataset.root))  # the digest is at the beginning of both files
+    for path in existing:
+        if not is_of_data(path):
+            raise InputError(f"{path} holds the audit of another data set: give another name, or move the file away")
     if arguments.write_groups:
         from shards.manifest.group_list import check_group_output
 
-        check_group_output(arguments.write_groups)
+        check_group_output(arguments.write_groups, lambda: (row.tobytes() for row in dataset.column("sha256")))
     if own.exists():  # otherwise, a read-only data set is audited all the same
         check_output(own, _IS_FINDINGS, "move it away, because the findings are written there")
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _write_groups(path: Path, dataset: "ShardDataset", duplicates: "Duplicates") -> None:
@@ -129,15 +141,17 @@ def _write_groups(path: Path, dataset: "ShardDataset", duplicates: "Duplicates")
     from shards.manifest.group_list import write_group_list
 
     rows = found_groups(dataset, duplicates)
+    verb = "rewrote" if path.exists() else "wrote"
     try:
         write_group_list(path, rows)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     num_groups = len({group for _, group, _ in rows})
-    print(printable(f"wrote {path}: {counted(len(rows), 'image')} in {counted(num_groups, 'group')}"))
+    print(printable(f"{verb} {path}: {counted(len(rows), 'image')} in {counted(num_groups, 'group')}"))
 
 
 def _write(path: Path, text: str, required: bool = True) -> None:
+    verb = "rewrote" if path.exists() else "wrote"
     try:
         write_text_atomic(path, text)
     except OSError as error:
@@ -145,7 +159,7 @@ def _write(path: Path, text: str, required: bool = True) -> None:
             raise InputError(f"cannot write {path}: {error.strerror or error}") from error
         print(printable(f"note: {path} cannot be written, so reports will not show the findings"))
     else:
-        print(printable(f"wrote {path}"))
+        print(printable(f"{verb} {path}"))
 
 
 def _lines(document: "Audit") -> list[str]:

@@ -5,9 +5,10 @@ image is identified by the SHA-256 of its file, so that a list stays valid when 
 """
 
 import csv
+import filecmp
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ _COLUMNS = ("sha256", "group", "source_path")
 """Columns of a list: the SHA-256 in hexadecimal, the name of the group, and the file's path. The path is only for human
 readers; programs ignore it."""
 _READ = _COLUMNS[:2]
+_REMEDY = "give another name, or delete the file"
 
 
 @dataclass(frozen=True)
@@ -111,15 +113,29 @@ def _read_csv(path: Path) -> pa.Table:
     return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=texts)
 
 
-def check_group_output(path: Path) -> None:
-    """Raises ``InputError`` if a list cannot be written to ``path``. Only existing lists may be replaced."""
+def check_group_output(path: Path, hashes: Callable[[], Iterable[bytes]]) -> None:
+    """Raises ``InputError`` if a list cannot be written to ``path``, or if a list is there that names other images.
+
+    ``hashes()`` returns the SHA-256 of each image's file. It is only called if a list exists.
+    """
     _require_suffix(path)
     is_csv = path.suffix.lower() == ".csv"
-    check_output(path, starts_with(",".join(_COLUMNS)) if is_csv else is_parquet_with(_COLUMNS))
+    if not check_output(path, starts_with(",".join(_COLUMNS)) if is_csv else is_parquet_with(_COLUMNS)):
+        return
+    try:
+        listed = read_group_list(path).groups
+    except InputError as error:
+        raise InputError(f"{error}: {_REMEDY}") from error
+    if not listed.keys() <= set(hashes()):
+        raise InputError(f"{path} lists images that are not in this data set: {_REMEDY}")
 
 
 def write_group_list(path: Path, rows: Sequence[tuple[bytes, str, str]]) -> None:
-    """Writes ``rows``, (SHA-256, group, source path) for each image. Raises ``OSError`` if that fails."""
+    """Writes ``rows``, (SHA-256, group, source path) for each image.
+
+    Raises ``InputError`` if ``path`` holds a list with other contents, which may be edited by hand, and ``OSError`` if
+    it cannot be written.
+    """
     listed = [(sha256.hex(), group, source) for sha256, group, source in rows]
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".csv":
@@ -130,6 +146,17 @@ def write_group_list(path: Path, rows: Sequence[tuple[bytes, str, str]]) -> None
             columns = list(zip(*listed, strict=True)) or [()] * len(_COLUMNS)
             table = pa.table([pa.array(column, pa.string()) for column in columns], names=_COLUMNS)
             pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        if path.exists() and not _same_list(path, temporary):
+            raise InputError(f"{path} holds another list of groups, or was edited, and is kept: {_REMEDY}")
+
+
+def _same_list(path: Path, other: Path) -> bool:
+    if path.suffix.lower() == ".csv":
+        return filecmp.cmp(path, other, shallow=False)
+    try:
+        return read_parquet(path).equals(read_parquet(other))  # bytes also depend on pyarrow's version
+    except (pa.ArrowException, ValueError):
+        return False
 
 
 def _require_suffix(path: Path) -> None:

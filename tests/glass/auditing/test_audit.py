@@ -301,11 +301,21 @@ def test_command_writes_its_files_and_says_how_bad_it_is(
     assert code == (document["severity"] == "serious") == 0
     assert 'content="glass-hires audit"' in (tmp_path / "a.html").read_text()
     assert "too few scenes" in capsys.readouterr().out
+    assert audit.main([str(shards_copy), *outputs, "--no-near"]) == 0  # its own files it replaces
+    printed = capsys.readouterr().out
+    assert all(f"\nrewrote {path}\n" in printed for path in (*outputs[1::2], shards_copy / "audit.json"))
     info = shards_copy / "dataset.json"
     noted = {**json.loads(info.read_text()), "note": "Drawn <by a program>."}
     info.unlink()
     info.write_text(json.dumps(noted))
-    assert audit.main([str(shards_copy), *outputs, "--no-near"]) == 0  # its own files it replaces
+    for option, path in zip(outputs[::2], outputs[1::2], strict=True):  # now the data set is another one
+        before = Path(path).read_bytes()
+        with pytest.raises(InputError, match=f"{path} holds the audit of another data set: give another name"):
+            audit.main([str(shards_copy), option, path, "--no-near"])
+        assert Path(path).read_bytes() == before
+        Path(path).unlink()
+    own = ["--json", str(shards_copy / "audit.json"), *outputs[2:]]  # this one belongs to the data set's folder
+    assert audit.main([str(shards_copy), *own, "--no-near"]) == 0
     assert "\nnote: Drawn <by a program>.\n" in capsys.readouterr().out
     assert "Note on the data: Drawn &lt;by a program&gt;." in (tmp_path / "a.html").read_text()
 

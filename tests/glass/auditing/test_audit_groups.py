@@ -170,7 +170,7 @@ def test_no_pairs_make_an_empty_list(synthetic_shards, tmp_path, capsys):
     assert pair_pictures(dataset, find_duplicates(dataset, near=False)) == []
 
 
-def test_the_list_is_written_over_nothing_of_a_persons(first, tmp_path):
+def test_the_list_is_written_over_nothing_of_a_persons(first, tmp_path, capsys):
     mine = tmp_path / "mine.csv"
     mine.write_text("path,label\n")
     for arguments, what in (
@@ -181,9 +181,19 @@ def test_the_list_is_written_over_nothing_of_a_persons(first, tmp_path):
         with pytest.raises(InputError, match=what):
             audit.main([str(first), "--write-groups", *arguments])
     assert mine.read_text() == "path,label\n"
+    edited = tmp_path / "edited.csv"
+    audited(first, "--no-near", "--write-groups", str(edited))
+    kept = "".join(edited.read_text().splitlines(keepends=True)[:-2])
+    edited.write_text(kept)
+    (first / "audit.json").unlink()
+    with pytest.raises(InputError, match="or was edited, and is kept: give another name, or delete the file"):
+        audited(first, "--no-near", "--write-groups", str(edited))
+    assert edited.read_text() == kept
+    assert (first / "audit.json").exists()
     listed = tmp_path / "groups.parquet"
-    for _ in range(2):  # its own list it replaces
+    for verb in ("wrote", "rewrote"):  # an identical list it replaces
         audited(first, "--no-near", "--write-groups", str(listed))
+        assert f"\n{verb} {listed}: " in capsys.readouterr().out
     rows = pq.read_table(listed).to_pylist()
     assert {Path(row["source_path"]).stem for row in rows} == {
         "3",

@@ -51,6 +51,7 @@ def digest(images: Path, number: int) -> bytes:
 
 def write_groups(images: Path, groups: list[tuple[int, str]], name: str = "groups.csv") -> Path:
     path = images.parent / name
+    path.unlink(missing_ok=True)
     write_group_list(path, [(digest(images, number), group, f"{number:02d}.jpg") for number, group in groups])
     return path
 
@@ -133,6 +134,7 @@ def test_another_list_is_another_build_where_it_makes_other_groups(images, capsy
     command += ["--global-size", "16", "--workers", "1"]
     assert main(command) == 0
     assert f"{groups} gave 2 images a group\n" in capsys.readouterr().out
+    groups.unlink()
     write_group_list(groups, [(digest(images, 1), "a", ""), (digest(images, 0), "a", ""), (bytes(32), "a", "")])
     assert main(command) == 0
     printed = capsys.readouterr().out
@@ -219,15 +221,23 @@ def test_names_of_numbers_and_a_spreadsheets_mark_are_read(tmp_path):
     assert read_group_list(tmp_path / "b.parquet").groups == {b"\xab" * 32: ("7",)}
 
 
-def test_only_a_list_of_ours_is_replaced(tmp_path):
+def test_only_an_identical_list_is_replaced(tmp_path):
+    rows = [(bytes(32), "a", 'b,"\n')]
     for name in ("groups.csv", "groups.parquet"):
-        check_group_output(tmp_path / name)
-        write_group_list(tmp_path / name, [(bytes(32), "a", 'b,"\n')])
-        check_group_output(tmp_path / name)
-        assert read_group_list(tmp_path / name).groups == {bytes(32): ("a",)}
-        (tmp_path / name).write_text("mine")
+        path = tmp_path / name
+        for _ in range(2):
+            check_group_output(path, lambda: [bytes(32)])
+            write_group_list(path, rows)
+        assert read_group_list(path).groups == {bytes(32): ("a",)}
+        before = path.read_bytes()
+        with pytest.raises(InputError, match="lists images that are not in this data set: give another name"):
+            check_group_output(path, lambda: [b"1" * 32])
+        with pytest.raises(InputError, match="holds another list of groups, or was edited"):
+            write_group_list(path, [*rows, (b"1" * 32, "a", "")])
+        assert path.read_bytes() == before
+        path.write_text("mine")
         with pytest.raises(InputError, match="was not written by this command"):
-            check_group_output(tmp_path / name)
+            check_group_output(path, lambda: [bytes(32)])
 
 
 def test_an_index_takes_groups_too(tmp_path, capsys):
