@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
+from shards.files.json_file import read_json
 from shards.files.outputs import check_output, holds_mark, is_json_with
 
 from .arguments import script_parser
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()
     dataset.split_rows(arguments.split)
+    _require_of(data, dataset.root)
     from glass.report import build_gallery, load_run, render_html, report_document
     from shards.files.atomic import write_text_atomic
 
@@ -96,6 +98,20 @@ def _check_outputs(folder: Path, page: Path, data: Path) -> None:
     check_output(page, holds_mark(MARK), remedy, folder_is_made=True)
     ours = is_json_with("format_version", "split", "dataset", "comparisons")
     check_output(data, ours, remedy, folder_is_made=True)
+
+
+def _require_of(data: Path, root: Path) -> None:
+    """Raises ``InputError`` if there is a report already, and it is on another data set than that in ``root``."""
+    from glass.config.dataset_digest import dataset_json_sha256
+
+    try:
+        same = read_json(data)["dataset"]["dataset_json_sha256"] == dataset_json_sha256(root)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{data} is damaged ({error}): give another folder, or move the file away") from error
+    if not same:
+        raise InputError(f"{data} is a report on another data set: give another folder")
 
 
 if __name__ == "__main__":

@@ -163,6 +163,16 @@ def test_the_report_shows_what_robustness_found(
         report.main(arguments)
 
 
+def test_a_report_on_another_data_set_is_never_replaced(
+    evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
+) -> None:
+    theirs = {"format_version": 1, "split": "test", "dataset": {"dataset_json_sha256": "0" * 64}, "comparisons": []}
+    (tmp_path / "report.json").write_text(json.dumps(theirs))
+    with pytest.raises(InputError, match=r"report\.json is a report on another data set: give another folder"):
+        report.main(report_arguments(tmp_path, synthetic_shards, evaluated))
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_page_that_is_not_ours_is_never_replaced(
     evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
 ) -> None:
