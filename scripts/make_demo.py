@@ -12,7 +12,7 @@ With --networks, real images are parts of the photographs. Generated images are 
 again by published networks (extra `networks`). In this case, images.csv has another column, split (train or test),
 which is the same for all images cut from a picture. OUT/control.csv lists images enlarged without a network, to be
 scored separately. The --unseen networks make images for the test split only. If the command was interrupted, run it
-again to continue.
+again to continue; the file OUT/finished marks a folder with all images.
 """
 
 import argparse
@@ -50,7 +50,9 @@ __all__ = ["main", "parser"]
 
 LIST_NAME = "images.csv"
 UNFINISHED = "unfinished"
-"""Name of the file that marks the folder as unfinished until all images are there."""
+"""Name of the file that marks the folder as unfinished until all images are there. It holds the plan's digest."""
+FINISHED = "finished"
+"""The new name of this file when all images are there."""
 MAX_PHOTOS = 400  # all pairs are compared; more would only lengthen the start
 MIN_PICTURES = 3  # one for each of train, valid and test
 
@@ -66,6 +68,9 @@ def main(argv: list[str] | None = None) -> int:
     _require_free(args.out)
     with _mapping(args.workers) as parallel_map:
         jobs, render_one = _plan(args, parallel_map)
+        if _is_made(args.out, jobs, args.seed):
+            print(f"{args.out} is already made, nothing to do")
+            return 0
         _begin(args.out, jobs, args.seed)
         megapixels = _render(jobs, render_one, args, parallel_map) / 1e6
     renditions = sorted((r for job in jobs for r in job.renditions), key=lambda r: r.number)
@@ -143,15 +148,37 @@ def _require_free(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give the name of a new folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / UNFINISHED).is_file():
-        raise InputError(f"{out} is not empty: give a new folder")
+    marked = any((out / name).is_file() for name in (UNFINISHED, FINISHED))
+    if out.is_dir() and any(out.iterdir()) and not marked:
+        raise _not_empty(out)
+
+
+def _not_empty(out: Path) -> InputError:
+    return InputError(f"{out} is not empty: give a new folder")
+
+
+def _digest(jobs: Sequence[Job | PhotoJob], seed: int) -> str:
+    return hashlib.sha256(repr((seed, jobs)).encode()).hexdigest()
+
+
+def _is_made(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> bool:
+    """Whether the plan's images have all been made in ``out``. Raises ``InputError`` if other images have, or if some
+    were removed since.
+    """
+    mark = out / FINISHED
+    if (out / UNFINISHED).is_file() or not mark.is_file():
+        return False
+    whole = all((out / rendition.path).is_file() for job in jobs for rendition in job.renditions)
+    if not whole or mark.read_bytes() != _digest(jobs, seed).encode():
+        raise _not_empty(out)
+    return True
 
 
 def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
     """Marks ``out`` as unfinished, with the plan's digest. Raises ``InputError`` if it is already marked with another
     plan's digest.
     """
-    plan = hashlib.sha256(repr((seed, jobs)).encode()).hexdigest()
+    plan = _digest(jobs, seed)
     mark = out / UNFINISHED
     try:
         if mark.is_file():
@@ -248,7 +275,7 @@ def _write_lists(args: argparse.Namespace, renditions: Sequence[Rendition | Cutt
         if control:
             write_text_atomic(args.out / "control.csv", _list(control))
         write_text_atomic(args.out / LIST_NAME, _list(of_a_class))  # after everything it lists
-        (args.out / UNFINISHED).unlink()
+        (args.out / UNFINISHED).replace(args.out / FINISHED)
     except OSError as error:
         raise InputError(f"cannot write into {args.out}: {error}.") from error
 

@@ -74,6 +74,23 @@ def test_bytes_depend_on_the_seed_alone(tmp_path):
     }
 
 
+def test_a_folder_that_is_made_stays(demo, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "draw_size", lambda rng: SIZE)
+    before = digests(demo)
+    command = [str(demo), "--images", "12", "--workers", "1", "--seed"]
+    assert main([*command, "3"]) == 0
+    assert capsys.readouterr().out == f"{demo} is already made, nothing to do\n"
+    with pytest.raises(InputError, match="is not empty: give a new folder"):
+        main([*command, "4"])
+    image = next((demo / "real").iterdir())
+    content = image.read_bytes()
+    image.unlink()
+    with pytest.raises(InputError, match="is not empty: give a new folder"):
+        main([*command, "3"])
+    image.write_bytes(content)
+    assert digests(demo) == before
+
+
 def test_mistakes_are_one_sentence(demo, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -167,8 +167,9 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, without_ncnn, monkeypatch)
     for name in files:
         if (tmp_path / "demo" / name).is_file():
             assert (tmp_path / "demo" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert run(tmp_path / "demo", photos, "--networks", "cunet") == 0  # there is nothing to do
     with pytest.raises(InputError, match="is not empty"):
-        run(tmp_path / "demo", photos, "--networks", "cunet")
+        run(tmp_path / "demo", photos, "--networks", "cunet", "--seed", "1")
 
 
 def test_half_of_the_factors_of_real_images_are_whole():
