@@ -222,6 +222,7 @@ class _Task:
 
 def _stopped(task: _Task, sources: "list[ImageSource]") -> "StoppedRun | None":
     """Returns what is left of the run that ``--resume`` continues; None if there is none to continue."""
+    from glass.predict.partial_rows import partial_path
     from glass.predict.resumed_rows import require_same_table, stopped_run
     from glass.predict.verdicts import csv_columns
 
@@ -229,6 +230,8 @@ def _stopped(task: _Task, sources: "list[ImageSource]") -> "StoppedRun | None":
     assert outputs.json is not None
     stopped = stopped_run(outputs.json, task.head, task.row_options, sources)
     if stopped is None:
+        said = f"nothing to resume: no {partial_path(outputs.json)}; starting from the beginning"
+        print(printable(said), file=sys.stderr)
         return None
     if outputs.csv is not None:
         columns = csv_columns(task.arguments.claims, bool(task.head["data_notes"]))

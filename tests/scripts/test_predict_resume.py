@@ -108,8 +108,10 @@ def test_it_can_be_stopped_again(run, images, stopped, monkeypatch):
     assert len(json.loads((stopped / "o.json").read_text())["images"]) == 6
 
 
-def test_without_a_stopped_run_it_starts(run, images, tmp_path):
+def test_without_a_stopped_run_it_starts(run, images, tmp_path, capsys):
     predict.main([str(run), str(images), *flags(tmp_path, "--resume")])
+    said = f"nothing to resume: no {tmp_path / 'o.json.partial'}; starting from the beginning\n"
+    assert said in capsys.readouterr().err
     assert len(json.loads((tmp_path / "o.json").read_text())["images"]) == 6
 
 
