@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from glass.measure.bootstrap import LEAST_SCENES
 from glass.report import tables
 from shards.cli.command import printable
 from shards.cli.wording import counted, percent
@@ -34,6 +35,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["least_scenes"] = LEAST_SCENES
     environment.filters |= {
         "counted": counted,
         "upper_first": lambda text: text[:1].upper() + text[1:],
