@@ -11,6 +11,7 @@ from glass.measure.bootstrap import LEAST_SCENES
 from glass.report import tables
 from shards.cli.command import printable
 from shards.cli.wording import counted, percent
+from shards.images.rejection import explained
 
 __all__ = ["render"]
 
@@ -39,6 +40,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "counted": counted,
         "upper_first": lambda text: text[:1].upper() + text[1:],
+        "explained": explained,
         "number": tables.number,
         "weakest_generator": tables.weakest_generator,
         "percent": percent,
