@@ -15,6 +15,7 @@ from bench.harness.arguments import bench_parser, check_at_least, check_output, 
 from bench.harness.environment import environment
 from bench.harness.schemas import Environment, Spectrum, SpectrumRow, print_result
 from bench.harness.table import new_table, print_spanning
+from glass.report.tables import interval_text, number
 from loaders import LoaderConfig
 from shards.cli.command import CommandParser, printable
 from shards.errors import InputError
@@ -97,9 +98,9 @@ def _print(document: Spectrum) -> None:
     title = f"AUROC of the spectrum alone on {document['split']}, {document['real']} real images"
     table = new_table(title, "generator", "images", "AUROC", "95 % interval")
     for row in document["rows"]:
-        value = "–" if row["auroc"] is None else f"{row['auroc']:.3f}"
-        interval = "–" if row["interval"] is None else "{:.3f}–{:.3f}".format(*row["interval"])
-        table.add_row(printable(row["generator"]), str(row["images"]), value, interval)
+        value = number(row["auroc"])
+        between = interval_text(row["auroc"], row["interval"]) or "–"
+        table.add_row(printable(row["generator"]), str(row["images"]), value, between)
     print_spanning(table)
     whole = document["rows"][0]["auroc"]
     if whole is not None:

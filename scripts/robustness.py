@@ -189,7 +189,7 @@ def _print(document: "Robustness") -> None:
 
     from glass.report.robustness import robustness_table
     from glass.report.sentences import data_sentences, learnt_sentence
-    from glass.report.tables import cell
+    from glass.report.tables import number
 
     console = Console()
     if not console.is_terminal:
@@ -205,7 +205,7 @@ def _print(document: "Robustness") -> None:
         if sentence := learnt_sentence(document["models"][name]["learnt"]):
             console.print(Text(printable(f"{name}: {sentence}")))
         low = document["worst"][name]
-        console.print(Text(f"{printable(name)}: lowest AUROC {cell(low['auroc'])}, {low['row']}"))
+        console.print(Text(f"{printable(name)}: lowest AUROC {number(low['auroc'])}, {low['row']}"))
 
 
 if __name__ == "__main__":

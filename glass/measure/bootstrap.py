@@ -12,9 +12,17 @@ import numpy.typing as npt
 from glass.measure.weighted_metrics import SortedSamples, sorted_samples, weighted_metrics_sorted
 from shards.files.documents import Interval, Number
 
-__all__ = ["LEVEL", "Difference", "bootstrap_intervals", "clusters", "paired_difference"]
+__all__ = ["LEAST_SCENES", "LEVEL", "Difference", "bootstrap_intervals", "clusters", "paired_difference"]
 
 LEVEL = 0.95
+
+LEAST_SCENES = 6
+"""Minimum number of scenes in each class for a bootstrap interval.
+
+The values of n independent scenes lie all on the same side of their true median with a probability of 2 ** (1 - n): 6 %
+for five scenes, 3 % for six. With fewer than six, even the range of all scenes, which no percentile interval exceeds,
+is therefore too narrow for 95 % (the sign test's interval for a median; Conover, Practical Nonparametric Statistics).
+"""
 
 # Maximum number of weights in a block of draws (8 bytes each; about ten such arrays are in memory at a time).
 MAX_WEIGHTS_PER_BLOCK = 2_000_000
@@ -47,14 +55,16 @@ def bootstrap_intervals(
 
     The draws are not stratified by class. Stratification would fix the number of scenes drawn from each class, so with
     few scenes in a class, the intervals would understate the uncertainty. For each metric, draws in which it is
-    undefined are ignored; if these are more than half of all draws, the interval is None. An interval of width zero
-    means that no draw showed an error, not that errors are impossible.
+    undefined are ignored; if these are more than half of all draws, the interval is None. It is also None if a class
+    has fewer than ``LEAST_SCENES`` scenes and the draws differ. An interval of width zero means that no draw showed an
+    error, not that errors are impossible. Reports print "too few to tell" for both.
     """
     table = _table(label, probability, threshold, groups)
     blocks = [weighted_metrics_sorted(w, table) for w in _weights(table, draws, seed)]
     if not blocks:
         return {}
-    return {name: _interval(np.concatenate([b[name] for b in blocks])) for name in blocks[0]}
+    enough = _enough_scenes(table)
+    return {name: _interval(np.concatenate([b[name] for b in blocks]), enough) for name in blocks[0]}
 
 
 def paired_difference(
@@ -85,7 +95,7 @@ def paired_difference(
     defined = differences[np.isfinite(differences)]
     return {
         "difference": float(point[0]) if np.isfinite(point[0]) else None,
-        "interval": _interval(differences),
+        "interval": _interval(differences, _enough_scenes(ours)),
         "share_of_draws_above_zero": float((defined > 0).mean()) if len(defined) else None,
     }
 
@@ -127,9 +137,17 @@ def _weights(table: SortedSamples, draws: int, seed: int) -> Iterator[Array]:
         yield drawn.reshape(size, num_scenes)[:, table.cluster].astype(float)
 
 
-def _interval(values: Array) -> list[float] | None:
+def _enough_scenes(table: SortedSamples) -> bool:
+    """Whether each class that has samples has at least ``LEAST_SCENES`` scenes."""
+    scenes = [table.cluster[table.label == kind] for kind in (0, 1)]
+    return all(len(np.unique(numbers)) >= LEAST_SCENES for numbers in scenes if len(numbers))
+
+
+def _interval(values: Array, enough_scenes: bool) -> list[float] | None:
     defined = values[np.isfinite(values)]
     if len(defined) == 0 or 2 * len(defined) < len(values):
         return None
     low, high = np.percentile(defined, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    if high - low > 1e-9 and not enough_scenes:
+        return None
     return [float(low), float(high)]

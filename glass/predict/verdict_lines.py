@@ -10,6 +10,7 @@ from glass.predict.prediction_files import PredictionHead
 from glass.predict.verdicts import ImageVerdict
 from shards.cli.command import one_line, printable
 from shards.cli.wording import counted, percent
+from shards.images.rejection import explained
 
 __all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line", "stability_line", "verdict_line"]
 
@@ -71,11 +72,12 @@ def verdict_line(verdict: ImageVerdict) -> str:
     """Formats the line that ``glass predict`` prints for an image.
 
     The line gives the verdict, the probability or raw score, ``unstable`` if the verdict is unstable, the path,
-    remarks, and the file's claims. If the image cannot be read, it gives the reason instead.
+    remarks, and the file's claims. If the image cannot be read, it says why instead.
     """
     path = one_line(verdict.path)
     if verdict.reason is not None:
-        return f"{'unreadable':<10} {'':6} {'':8}  {path}: {printable(verdict.reason)}"
+        hint = "; to score the images in a list, give - and the list on stdin" if _is_list(verdict) else ""
+        return f"{'unreadable':<10} {'':6} {'':8}  {path}: {printable(explained(verdict.reason))}{hint}"
     value = verdict.score if verdict.probability is None else verdict.probability
     spread = ""
     if len(verdict.draw_scores) > 1:
@@ -85,6 +87,11 @@ def verdict_line(verdict: ImageVerdict) -> str:
     learnt = f"  ({LEARNT[verdict.learnt]})" if verdict.learnt else ""
     claims = "" if verdict.claims is None else f"; {claims_sentence(verdict.claims)}"
     return f"{verdict.verdict:<10} {value:6.4f} {unstable:<8}  {path}{spread}{learnt}{claims}"
+
+
+def _is_list(verdict: ImageVerdict) -> bool:
+    """Whether an unreadable file is probably a list of images, which the user gave in place of an image."""
+    return (verdict.reason or "").startswith("not_an_image") and verdict.path.lower().endswith((".csv", ".txt"))
 
 
 def stability_line(verdicts: Sequence[ImageVerdict]) -> str:

@@ -109,9 +109,8 @@ def _panel(
                 continue
             inner = "black" if (value - low) / (1 - low) > BLACK_FROM else "white"
             axes.text(x, y - 0.12, f"{value:.2f}", ha="center", va="center", color=inner, fontsize=8)
-            if interval is not None:
-                text = interval_text(value, interval, "{:.2f}".format)
-                axes.text(x, y + 0.26, text, ha="center", va="center", color=inner, fontsize=6.5)
+            text = interval_text(value, interval, "{:.2f}".format)
+            axes.text(x, y + 0.26, text, ha="center", va="center", color=inner, fontsize=6.5)
     names = [printable(column.replace("_", " ")) for column in columns]
     axes.set_xticks(range(len(columns)), names, rotation=35, ha="left", fontsize=8)
     axes.xaxis.tick_top()

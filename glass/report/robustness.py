@@ -7,7 +7,7 @@ from glass.measure.evaluation_schema import Evaluation
 from glass.measure.result_files import ROBUSTNESS, found_of, read_robustness
 from glass.measure.robustness_schema import ContenderResults, Robustness
 from glass.report.document import RobustnessSummary, SummaryRowModel
-from glass.report.tables import cell, interval_text, weakest_generator
+from glass.report.tables import cell, interval_text, number, weakest_generator
 from shards.cli.command import printable
 from shards.cli.wording import percent
 
@@ -44,11 +44,11 @@ def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[
         result = row["models"][model]
         metrics, intervals = result["metrics"], result["intervals"]
         generators = result["per_generator"]
-        lowest, weakest = cell(generators["minimum"]["auroc"]), weakest_generator(generators)
+        lowest, weakest = number(generators["minimum"]["auroc"]), weakest_generator(generators)
         cells = [
             row["title"],
             *(str(cell(metrics[name], intervals[name])) for name in ("auroc", "tpr_at_fpr_1")),
-            str(lowest) if weakest is None else f"{lowest} {printable(weakest)}",
+            lowest if weakest is None else f"{lowest} {printable(weakest)}",
             percent(generators["real"]["false_positive_rate"]),
         ]
         rows.append([*cells, *([_difference(row["differences"].get(model))] if several else [])])
@@ -84,7 +84,7 @@ def _numbers(result: ContenderResults) -> SummaryRowModel:
 
 
 def _difference(value: Difference | None) -> str:
-    if value is None or value["difference"] is None or value["interval"] is None:
+    if value is None or value["difference"] is None:
         return ""
     signed = "{:+z.3f}".format
     between = interval_text(value["difference"], value["interval"], signed, " to ")

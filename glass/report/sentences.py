@@ -141,8 +141,13 @@ def comparison_sentence(comparison: Comparison) -> str:
     """States which run has the higher AUROC, or that there are too few images to decide."""
     run, baseline = comparison["run"], comparison["baseline"]
     difference, interval = comparison["difference"], comparison["interval"]
-    if difference is None or interval is None:
+    if difference is None:
         return f"{run} and {baseline} cannot be compared: they share no images, or only images of one class."
+    if interval is None:
+        return (
+            f"The AUROC of {run} differs from that of {baseline} by {difference:+z.3f} on the same "
+            f"{comparison['images']} images: too few scenes to tell which of the two is better."
+        )
     low, high = interval
     where = f"on the same {comparison['images']} images (95 % interval {low:+z.3f} to {high:+z.3f})"
     if low <= 0 <= high:

@@ -49,7 +49,7 @@ METRIC_ROWS = (
 
 
 NO_INTERVAL = "too few to tell"
-"""Shown instead of a zero-width interval, which arises if all bootstrap draws agree."""
+"""Shown instead of an interval that is missing, or has no width because all bootstrap draws agree."""
 
 
 class Cell(NamedTuple):
@@ -104,22 +104,22 @@ def duration(seconds: float | None) -> str:
 def interval_text(
     value: float | None, interval: Sequence[float] | None, show: Callable[[float], str] = number, between: str = "–"
 ) -> str:
-    """Formats the ``interval`` around ``value``, using ``show`` for both ends; returns an empty string if there is
-    none.
+    """Formats the ``interval`` around ``value``, using ``show`` for both ends; returns an empty string if the value is
+    None.
 
     Both ends are formatted like the value, so rounding cannot put the value outside the interval. If a bootstrap
-    percentile interval excludes the value, it is extended to include it. If all draws agree, the text is
-    ``NO_INTERVAL``.
+    percentile interval excludes the value, it is extended to include it. If there is no interval, or if all draws
+    agree, the text is ``NO_INTERVAL``; see ``glass.measure.bootstrap.LEAST_SCENES``.
     """
-    if value is None or interval is None:
+    if value is None:
         return ""
-    low, high = interval
+    low, high = interval or (value, value)
     if abs(high - low) < 1e-9:  # equal draws may be summed up in different orders
         return NO_INTERVAL
     return f"{show(min(low, value))}{between}{show(max(high, value))}"
 
 
-def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
+def cell(value: float | None, interval: Sequence[float] | None) -> Cell:
     """A cell with ``value`` and ``interval`` to three decimals; an en dash if the value is None."""
     return Cell(number(value), interval_text(value, interval))
 
@@ -136,7 +136,7 @@ def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
         for name, row in table["generators"].items()
     ]
     for summary, values in (("mean", table["mean"]), ("minimum", table["minimum"])):
-        cells = tuple(cell(values[c]) for c in columns)
+        cells = tuple(Cell(number(values[c])) for c in columns)
         rows.append(GeneratorRow(f"{summary} over generators", "", cells, "summary"))
     real = table["real"]
     rate = cell(real["false_positive_rate"], real["intervals"]["false_positive_rate"])

@@ -7,9 +7,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from glass.measure.bootstrap import LEAST_SCENES
 from glass.report import tables
 from shards.cli.command import printable
 from shards.cli.wording import counted, percent
+from shards.images.rejection import explained
 
 __all__ = ["render"]
 
@@ -34,9 +36,11 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["least_scenes"] = LEAST_SCENES
     environment.filters |= {
         "counted": counted,
         "upper_first": lambda text: text[:1].upper() + text[1:],
+        "explained": explained,
         "number": tables.number,
         "weakest_generator": tables.weakest_generator,
         "percent": percent,

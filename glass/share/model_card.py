@@ -127,13 +127,14 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
     if calibration.is_at_bound:
         why = why_not_applicable(calibration, calibration.views)
         return f"Not calibrated: {why}. Scores are raw, and 0.5 is an arbitrary threshold."
+    band = "uncertain in between" if calibration.real_below < calibration.threshold else "no image is uncertain"
     data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
     return (
         f"On {data['real']} real and {data['generated']} generated images of split "
         f"`{markdown_text(str(data.get('split')))}`, {calibration.views}: temperature {calibration.temperature:.4g}. "
         f"Generated from {calibration.threshold:.4f} ({percent(alarms['low'])} to {percent(alarms['high'])} false "
         f"alarms), real below {calibration.real_below:.4f} ({percent(misses['low'])} to {percent(misses['high'])} of "
-        "the generated images), uncertain in between. With another number of crops, coverage or draws, only raw scores "
+        f"the generated images); {band}. With another number of crops, coverage or draws, only raw scores "
         "are given."
     )
 

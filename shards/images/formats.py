@@ -162,7 +162,7 @@ def known_format(data: bytes) -> str:
         return kind
     if name := unsupported_kind(data, None):
         raise RejectedImage("unsupported_format", name)
-    raise RejectedImage("not_an_image", f"begins with {data[:8]!r}")
+    raise RejectedImage("not_an_image", f"begins with {repr(data[:8])[1:]}")
 
 
 def open_image(data: bytes) -> ImageFile.ImageFile:

@@ -1,6 +1,8 @@
 """Defines the reasons why an image is not included in a data set, and the exception that reports one."""
 
-__all__ = ["MAX_PIXELS", "REASONS", "RejectedImage"]
+import re
+
+__all__ = ["MAX_PIXELS", "REASONS", "RejectedImage", "explained"]
 
 MAX_PIXELS = 200_000_000
 """Maximum number of pixels in an image. Larger images are rejected before they are decoded."""
@@ -40,3 +42,17 @@ class RejectedImage(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail or REASONS[self.reason]}"
+
+
+def explained(rejection: str) -> str:
+    """Returns the text of a :class:`RejectedImage` as a sentence for readers: what its reason means, and the detail in
+    brackets, without the name of a Python exception.
+
+    Text that begins with no reason is returned unchanged.
+    """
+    reason, _, detail = rejection.partition(": ")
+    if reason not in REASONS:
+        return rejection
+    detail = "" if detail == REASONS[reason] else re.sub(r"^[\w.]*(Error|Exception): ?", "", detail)
+    meaning = REASONS[reason].partition(" (")[0]  # brackets hold options of builds
+    return f"{meaning} ({detail})" if detail else meaning

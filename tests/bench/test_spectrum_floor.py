@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.harness.schemas import Spectrum
 from bench.methods.spectrum import BINS, WINDOW, fit_spectrum, log_spectra
-from bench.spectrum import main
+from bench.spectrum import _print, main
 from glass.measure.metrics import binary_metrics
 from shards.errors import InputError
+from tests.runs.made_up import made_up
 
 pytestmark = pytest.mark.usefixtures("quick_look")
 
@@ -65,6 +67,15 @@ def test_samples_that_could_not_be_read_are_left_out():
         batch["local_crops"][0] = 0
     less = [{name: values[1:] for name, values in batch.items()} for batch in some]
     assert torch.equal(fit_spectrum(some).weight, fit_spectrum(less).weight)
+
+
+def test_intervals_are_printed_as_evaluate_prints_them(capsys):
+    rows = [
+        {"generator": "(all)", "images": 9, "auroc": 1.0, "interval": [1.0, 1.0]},
+        {"generator": "two scenes", "images": 2, "auroc": 0.5, "interval": None},
+    ]
+    _print(made_up(Spectrum) | {"rows": rows})
+    assert capsys.readouterr().out.count("too few to tell") == 2
 
 
 @pytest.mark.slow  # what it measures is tested above

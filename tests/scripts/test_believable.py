@@ -25,6 +25,7 @@ from glass.predict.image_scores import ImageScores, verdict_on
 from glass.predict.options import PredictOptions
 from glass.predict.verdicts import ImageVerdict
 from glass.presets import load_preset
+from glass.share.model_card import model_card
 from glass.verdict_page.sentences import stability_sentence
 from scripts import calibrate, evaluate, export, predict, report, robustness
 from shards.errors import InputError
@@ -330,6 +331,11 @@ class TestCalibrationsThatCalibrateNothing:
         write_calibration(run / "model", calibration)
         assert read_calibration(run / "model", sha256) == calibration
         return calibration
+
+    def test_a_card_speaks_of_doubt_only_if_there_is_a_band(self, run: Path, at_bound: Calibration) -> None:
+        for real_below, words in ((0.49, "; uncertain in between."), (0.51, "; no image is uncertain.")):
+            write_calibration(run / "model", replace(at_bound, temperature=2.0, real_below=real_below))
+            assert words in model_card(run / "model")
 
     @pytest.mark.usefixtures("at_bound")
     def test_one_of_before_is_not_used(

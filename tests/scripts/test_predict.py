@@ -28,6 +28,7 @@ from shards.cores import usable_cores
 from shards.errors import InputError
 from shards.files.documents import typed_document
 from shards.images.pixels import decode_rgb, pixel_sha256
+from shards.images.rejection import REASONS
 from tests.machine.loopback import counting
 from tests.runs.made_up import made_up
 
@@ -82,6 +83,31 @@ def test_without_a_reader_only_files_are_written(run, paths, tmp_path, capsys, m
     assert scored() == 1
     assert scored("--json", str(tmp_path / "o.json")) == 3
     assert len(json.loads((tmp_path / "o.json").read_text())["images"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "reason", "words"),
+    [
+        ("a.jpg", "not_an_image: begins with 'hi'", "the file is not in a supported image format (begins with 'hi')"),
+        ("a.jpg", "truncated: OSError: 57 bytes not processed", f"{REASONS['truncated']} (57 bytes not processed)"),
+        ("a.jpg", "truncated: EOFError: ", REASONS["truncated"]),
+        ("a.jpg", f"empty_file: {REASONS['empty_file']}", REASONS["empty_file"]),
+        (
+            "a.jpg",
+            "io: Input/output error",
+            "the disk or the network file system failed several times (Input/output error)",
+        ),
+        ("a.jpg", "told by another version", "told by another version"),
+        (
+            "a.CSV",
+            "not_an_image: begins with 'path'",
+            f"{REASONS['not_an_image']} (begins with 'path'); to score the images in a list, give - and the list on "
+            "stdin",
+        ),
+    ],
+)
+def test_why_an_image_is_unreadable_is_said_in_words(path, reason, words):
+    assert verdict_lines.verdict_line(ImageVerdict(path, reason=reason)).endswith(f"  {path}: {words}")
 
 
 def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):

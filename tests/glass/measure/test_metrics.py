@@ -123,7 +123,10 @@ def test_a_promised_false_positive_rate_is_kept(limit: int) -> None:
 @pytest.mark.parametrize(
     ("label", "undefined"), [([0, 0, 0], {"accuracy_generated", "recall"}), ([1, 1, 1], {"accuracy_real"})]
 )
-def test_one_class_leaves_the_rest_undefined_not_nan(label: list[int], undefined: set[str]) -> None:
+def test_one_class_leaves_the_rest_undefined_not_nan(
+    label: list[int], undefined: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glass.measure.bootstrap.LEAST_SCENES", 1)
     probability = np.array([0.2, 0.6, 0.7])
     metrics = binary_metrics(np.array(label), probability)
     ranking = {"auroc", "ap", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10"}
@@ -233,8 +236,27 @@ def test_scenes_are_drawn_whole() -> None:
     assert width(alone) == pytest.approx(width(single) / np.sqrt(4), rel=0.2)
 
 
-def test_draws_that_miss_a_class_are_left_out() -> None:
+def test_fewer_than_six_scenes_in_a_class_have_no_interval_unless_all_draws_agree() -> None:
+    label, probability = noisy_sample(120)
+    place = np.empty(120, int)
+    for kind in (0, 1):
+        place[label == kind] = np.arange(60)
+    two, five, six = ([f"{kind} {n % scenes}" for n, kind in zip(place, label, strict=True)] for scenes in (2, 5, 6))
+    for groups in (two, five):
+        found = bootstrap_intervals(label, probability, draws=50, groups=groups)
+        assert found["auroc"] is None
+        baseline = np.roll(probability, 3)
+        assert paired_difference(label, probability, baseline, draws=50, groups=groups)["interval"] is None
+        assert bootstrap_intervals(label, label * 1.0, draws=50, groups=groups)["auroc"] == [1, 1]
+    assert bootstrap_intervals(label, probability, draws=50, groups=six)["auroc"] is not None
+    few = np.append(np.flatnonzero(label == 1), np.flatnonzero(label == 0)[:6])  # six images, each its own scene
+    assert bootstrap_intervals(label[few], probability[few], draws=50)["auroc"] is not None
+    assert bootstrap_intervals(label[few[:-1]], probability[few[:-1]], draws=50)["auroc"] is None
+
+
+def test_draws_that_miss_a_class_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is one real image among 30. A third of the draws miss it and say nothing about real images."""
+    monkeypatch.setattr("glass.measure.bootstrap.LEAST_SCENES", 1)
     label = np.array([0] + [1] * 29)
     intervals = bootstrap_intervals(label, np.linspace(0, 1, 30), draws=200)
     assert intervals["accuracy_real"] == [1.0, 1.0]
@@ -242,9 +264,10 @@ def test_draws_that_miss_a_class_are_left_out() -> None:
     assert intervals["recall"][0] < intervals["recall"][1]
 
 
-def test_a_class_of_few_scenes_varies() -> None:
+def test_a_class_of_few_scenes_varies(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two generated images is detected. One is in a scene with a real image, and the other is alone in its
     scene."""
+    monkeypatch.setattr("glass.measure.bootstrap.LEAST_SCENES", 1)
     label = np.array([1, 1, 0, 0, 0, 0])
     groups = ["a", "b", "a", "c", "d", "e"]
     probability = np.array([0.9, 0.1, 0.2, 0.3, 0.4, 0.6])

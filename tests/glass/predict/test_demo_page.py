@@ -33,4 +33,4 @@ def test_it_says_what_predict_says(detector, files, tmp_path, kind):
 def test_it_survives_rubbish(detector, tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"rubbish")
     shown = html.unescape(answer(detector, facts_of(detector), str(tmp_path / "x.jpg"), dense=True))
-    assert "There is no verdict: not_an_image" in shown
+    assert "There is no verdict: the file is not in a supported image format" in shown

@@ -29,6 +29,7 @@ from glass.verdict_page.page import VerdictPage
 from glass.verdict_page.pictures import WatchedSource, picture_of
 from glass.verdict_page.sentences import figure
 from scripts import predict
+from shards.images.rejection import explained
 from tests.glass.predict.test_verdict_sentences import HEAD
 from tests.project.page_parser import Page
 from tests.runs.spread_runs import QUICK, calibrated, make_run
@@ -64,7 +65,7 @@ def test_every_image_is_a_row_with_what_predict_says(many):
         _, word, score, name, stable = row.cells[:5]
         if image["reason"]:
             assert word.strip() == "unreadable"
-            assert image["reason"] in name
+            assert explained(image["reason"]) in name
             assert not row.pictures
             continue
         assert word.strip() == image["verdict"]

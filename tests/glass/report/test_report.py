@@ -131,6 +131,7 @@ def test_runs_are_compared_on_the_images_that_both_scored(runs: list[RunData], s
 
 def test_the_comparison_says_no_more_than_it_knows() -> None:
     comparison = {"run": "a", "baseline": "b", "images": 90}
+    assert "too few scenes to tell" in comparison_sentence({**comparison, "difference": 0.2, "interval": None})
     better = comparison_sentence({**comparison, "difference": 0.2, "interval": [0.1, 0.3]})
     worse = comparison_sentence({**comparison, "difference": -0.2, "interval": [-0.3, -0.1]})
     open_ = comparison_sentence({**comparison, "difference": 0.2, "interval": [-0.1, 0.3]})

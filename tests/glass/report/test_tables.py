@@ -17,7 +17,7 @@ from shards.cli.wording import pace, percent
         (1.0, [1.0, 1.0], "1.000 (too few to tell)"),
         (0.0, [0.0, 0.0], "0.000 (too few to tell)"),
         (0.05, [0.06, 0.11], "0.050 (0.050–0.110)"),  # a percentile interval that leaves it out
-        (0.5, None, "0.500"),
+        (0.5, None, "0.500 (too few to tell)"),
         (None, None, "–"),
     ],
 )
