@@ -50,7 +50,10 @@ class TestMistakes:
         command = ["--data", str(synthetic_shards), "--preset", "single_view_tiny", "--output", str(tmp_path / "run")]
         command += ["--set", "epochs=1", "--set", "loader.global_batch_size=12", "--set", "cpu_threads=1"]
         self.refused(
-            r"global_size=96.*64 pixels: give --set loader\.global_size=64", *command, "--set", "loader.global_size=96"
+            r"global_size=96.*64 pixels: train with --set loader\.global_size=64",
+            *command,
+            "--set",
+            "loader.global_size=96",
         )
         assert not (tmp_path / "run").exists()
         assert train.main(command) == 0
