@@ -99,7 +99,7 @@ def _thirds(
     low, high = np.quantile(values[known], [1 / 3, 2 / 3], method="higher")
     if low >= high:
         return []
-    a, b = _told_apart(low, high)
+    a, b = _different_texts(low, high)
     return [
         (f"{name} below {a}", known & (values < low)),
         (f"{name} {a} to {b}", known & (values >= low) & (values < high)),
@@ -107,9 +107,9 @@ def _thirds(
     ]
 
 
-def _told_apart(low: float, high: float) -> tuple[str, str]:
-    """Returns ``low`` and ``high`` as text, with at least two digits and as many as tell them apart: 12 and 12 would
-    say nothing about photographs of 12.2 and 12.5 megapixels.
+def _different_texts(low: float, high: float) -> tuple[str, str]:
+    """Returns ``low`` and ``high`` as text, with at least two digits and enough for the texts to differ: 12 and 12
+    would say nothing about photographs of 12.2 and 12.5 megapixels.
     """
     for digits in range(2, 17):
         texts = f"{low:.{digits}g}", f"{high:.{digits}g}"

@@ -135,8 +135,8 @@ class Search:
                 raise
             why = self._failure(error, folder)
         trial.set_user_attr("why", why)  # None replaces that of a process killed before the next line
-        # A trial that failed is told as pruned, too: TPE ignores those told as failed and so proposes their settings
-        # again and again.
+        # A failed trial is also recorded as pruned. TPE ignores trials in the state FAIL, so it would propose their
+        # settings again and again.
         self.study.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)
         for name in ("checkpoints", "model"):  # gigabytes that are useless once the trial has ended
             shutil.rmtree(folder / name, ignore_errors=True)

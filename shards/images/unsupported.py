@@ -171,7 +171,7 @@ def _tiff(data: bytes, error: str) -> str | None:
 @cache
 def _built_in(compression: int) -> bool:
     """Whether Pillow's libtiff decodes this compression, one of ``_OPTIONAL``. Finds out by decoding a black pixel,
-    because encoding one can end the process in Pillow below 13."""
+    which is safe in all versions of Pillow."""
     try:
         strip = _OPTIONAL[compression]()
         tags = TiffImagePlugin.ImageFileDirectory_v2()

@@ -105,7 +105,7 @@ def test_a_slice_of_ten_images_does_not_promise_never(synthetic_dataset: ShardDa
         ((0.2, 1.25, 8.3), ["below 1.2", "1.2 to 8.3", "from 8.3"]),
     ],
 )
-def test_the_ends_of_slices_are_told_apart(sizes: tuple[float, ...], words: list[str]) -> None:
+def test_the_ends_of_slices_differ(sizes: tuple[float, ...], words: list[str]) -> None:
     """Most phones take photographs of 12.0, 12.2 or 12.5 megapixels."""
     values = np.repeat(sizes, 10)
     slices = _thirds("megapixels", values, np.ones(30, bool))

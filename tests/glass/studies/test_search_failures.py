@@ -47,10 +47,10 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
     typed_document(document, Tuning)
 
 
-@pytest.mark.slow  # thirty trials; what the sampler is told of failed ones is tested above
+@pytest.mark.slow  # thirty trials; the state of failed trials is tested above
 def test_settings_at_which_training_diverges_are_avoided(data, tmp_path, monkeypatch):
     """If the best learning rate lies just below those at which training diverges, at most half of the trials are lost.
-    TPE ignores trials told as failed, and lost 20 of 30."""
+    TPE ignores trials in the state FAIL, and lost 20 of 30."""
     whole, limit = fake_training(), 1.2e-3
 
     def diverges(shards, config, folder, *, on_epoch):
