@@ -102,6 +102,7 @@ def test_pillow_passes_the_machine_s_errors_on(number):
         raise OSError("broken data stream")
 
 
+@pytest.mark.slow  # a process; what follows from a MemoryError is tested below
 def test_too_little_memory_to_decode_rejects_nothing(tmp_path, encode_image):
     """Decoding 3,000 × 2,500 pixels with 16 MB left raises ``MemoryError``. Runs in its own process with a real
     limit."""

@@ -78,7 +78,7 @@ def asked_of(monkeypatch):
     return asked
 
 
-@pytest.mark.parametrize("cut", [0, 10])
+@pytest.mark.parametrize("cut", [pytest.param(0, marks=pytest.mark.slow), 10])
 def test_the_files_are_those_of_one_run(run, images, stopped, monkeypatch, capsys, cut):
     """``cut`` bytes are missing at the end, as after a kill while a line was written."""
     partial = partial_path(stopped / "o.json")

@@ -294,6 +294,7 @@ def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monke
     assert {path: path.read_text() for path in tmp_path.glob("*.svg")} == plots
 
 
+@pytest.mark.slow  # a process
 @pytest.mark.usefixtures("undrawn")
 def test_a_worker_that_dies_is_reported(synthetic_shards, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())

@@ -126,7 +126,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("in_training", [True, False])
+@pytest.mark.parametrize("in_training", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_stopped_search_waits_for_the_checkpoints_of_its_workers(tmp_path, monkeypatch, in_training):
     """A cluster ends a job's other processes together with the first one. That one may just wait for the others."""
 

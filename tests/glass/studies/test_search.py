@@ -200,6 +200,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(data, tmp_path, tex
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow  # a database; journals are tested beside it
 def test_a_database_of_another_program_is_refused_and_left_alone(data, tmp_path):
     """Optuna would add its tables to this database. An empty database and one of Optuna are accepted."""
     file = tmp_path / "photos.db"

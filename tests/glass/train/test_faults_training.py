@@ -88,6 +88,7 @@ def test_too_many_bad_samples_stop_the_run_and_mending_lets_it_go_on(synthetic_s
     assert [line["train_images"] for line in curve] == [12, 12]
 
 
+@pytest.mark.slow  # five trainings; that too many bad samples stop a run is tested above
 @pytest.mark.parametrize("checkpoint_every", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_too_many_in_the_last_epoch_finish_nothing(damaged, tmp_path, checkpoint_every):
     """The shards are damaged after the first of two epochs, so the last epoch fails and the run must not count as

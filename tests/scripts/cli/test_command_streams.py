@@ -102,7 +102,7 @@ def test_a_narrow_terminal_shows_what_it_can(tmp_path, encoding):
     assert b"a warning -> " in done.stderr
 
 
-@pytest.mark.parametrize("outcome", ["0", "mistake"])
+@pytest.mark.parametrize("outcome", [pytest.param("0", marks=pytest.mark.slow), "mistake"])
 def test_a_command_whose_reader_went_away_ends_as_ever(tmp_path, outcome):
     """Its files are written and its exit code is its own, even if the library rich meets the closed pipe. rich itself
     would exit with code 1, which means that a command found something."""

@@ -353,7 +353,7 @@ def test_of_tiled_images_the_touched_tiles_come(tmp_path: Path) -> None:
     for index, name in enumerate(("real", "generated/gan")):
         (tmp_path / "images" / name).mkdir(parents=True)
         pixels = np.tile(photograph(256, 256, seed=index), (2, 2, 1))
-        Image.fromarray(pixels).save(tmp_path / "images" / name / "0.png", compress_level=1)
+        Image.fromarray(pixels).save(tmp_path / "images" / name / "0.png", compress_level=0)
     settings = BuildSettings(split_shares={"train": 1.0}, global_size=64)
     build_dataset(tmp_path / "images", tmp_path / "shards", settings, progress=False)
     config = replace(CONFIG, remote_reads="range", global_batch_size=2, num_crops=1)

@@ -240,6 +240,7 @@ def _fetch_all(folder: Path, ready: Any, fatal: int | None) -> None:
         assert found.tobytes() == content(number)
 
 
+@pytest.mark.slow  # three processes, one of them killed
 def test_processes_share_what_they_fetch_also_when_one_is_killed(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     ready = context.Barrier(3)
