@@ -154,7 +154,10 @@ def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
 
 @dataclass
 class _Run:
-    """Measures cells (combinations of an image set and a crop count) one by one, and collects their rows and ratios."""
+    """Measures cells (combinations of an image set and a crop count) one by one.
+
+    Collects the table's rows, and the ratios between the speeds of two methods.
+    """
 
     bench: str
     rounds: int

@@ -87,7 +87,11 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
     JpegXLImagePlugin.DECODE_THREADS = 0  # other threads decode other images
 
     class StoredJxl(JpegXLImagePlugin.JXLImageFile):
-        """A JPEG XL image as stored: the plugin's rotation is undone. The pixel limit is enforced before decoding."""
+        """A JPEG XL image with its pixels as stored. Pillow's plugin rotates them to the upright orientation, and this
+        class rotates them back.
+
+        The pixel limit is enforced before decoding.
+        """
 
         _size: tuple[int, int]
         im: Any
