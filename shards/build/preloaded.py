@@ -10,10 +10,9 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 # Only WebDataset's readers use torch, and it does without torch if it cannot import it. The workers write, so they are
 # spared an import of 4 s and 600 MB.
 sys.modules["torch"] = None  # type: ignore[assignment]
-try:
-    import webdataset  # noqa: F401
-finally:
-    del sys.modules["torch"]
+import webdataset  # noqa: E402, F401
+
+del sys.modules["torch"]
 
 from numba.core.registry import cpu_target  # noqa: E402
 
