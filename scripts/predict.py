@@ -246,14 +246,16 @@ def _scored(task: _Task, sources: "list[ImageSource]", stopped: "StoppedRun | No
     page was requested, a page with the verdicts so far is written beside them.
     """
     from glass.predict.partial_rows import PartialRows, partial_path
+    from glass.predict.resumed_rows import file_stamp
     from glass.predict.verdicts import csv_columns
 
     verdicts = list(stopped.verdicts) if stopped else []
     outputs, columns = task.outputs, csv_columns(task.arguments.claims, bool(task.head["data_notes"]))
     with PartialRows(outputs.json, outputs.csv, task.head, task.row_options, columns, outputs.html, stopped) as rows:
         try:
-            for verdict in _shown(task, sources[len(verdicts) :]):
-                rows.add(verdict)
+            left = sources[len(verdicts) :]
+            for verdict, source in zip(_shown(task, left), left, strict=False):  # ends early if nobody reads on
+                rows.add(verdict, file_stamp(source))
                 verdicts.append(verdict)
         except BaseException:
             kept = rows.paths
