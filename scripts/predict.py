@@ -301,7 +301,7 @@ def _draw(
     if verdict.reason is not None or not (on_page or folder):
         return None, None
     from glass.predict.heatmaps import dense_attention, write_heat_maps
-    from shards.images.rejection import RejectedImage
+    from shards.images.rejection import RejectedImage, explained
 
     try:
         loaded = source.load()
@@ -310,7 +310,7 @@ def _draw(
             write_heat_maps(folder, number, loaded.pixels, verdict, dense)
     except (RejectedImage, OSError) as error:  # deleted meanwhile, or the disk is full
         what = "picture" if folder is None else "heat map"
-        print(printable(f"warning: no {what} of {verdict.path}: {error}"), file=sys.stderr)
+        print(printable(f"warning: no {what} of {verdict.path}: {explained(str(error))}"), file=sys.stderr)
         return None, None
     return (loaded, dense) if on_page else (None, None)
 
