@@ -29,7 +29,7 @@ from bench.harness.environment import environment, warn_if_busy
 from bench.harness.pinning import choose_cores
 from bench.harness.schemas import print_result
 from bench.harness.table import print_step_times
-from glass.config.overrides import apply_overrides, refuse_fixed
+from glass.config.overrides import apply_overrides, refuse_contradiction, refuse_fixed
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser
@@ -40,6 +40,8 @@ __all__ = ["main", "measure_steps"]
 
 BENCH = "train"
 FIXED = {
+    "cpu_threads": "give --threads",
+    "loader.num_threads": "give --threads",
     "grad_accum_steps": "leave it out, because a measured step has one micro-step",
     "train.ema": "leave it out, because the moving average is not measured",
 }
@@ -242,5 +244,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     check_at_least(1, options, "rounds", "steps", "threads")
     refuse_fixed(options.set, FIXED)
+    if options.batch is not None:
+        refuse_contradiction(f"--batch {options.batch}", f"loader.global_batch_size={options.batch}", options.set)
     check_output(options)
     return options

@@ -11,7 +11,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
-from glass.config.overrides import apply_overrides
+from glass.config.overrides import apply_overrides, refuse_contradiction
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser, run_command
@@ -80,6 +80,8 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     if not (math.isfinite(memory) and 0 < memory <= 100_000):
         raise InputError(f"--gpu-memory-gib {memory:g}: must be above 0")
     crops = [] if options.crops is None else [f"loader.num_crops={options.crops}"]
+    for setting in crops:
+        refuse_contradiction(f"--crops {options.crops}", setting, options.set)
     return apply_overrides(load_preset(options.preset), [*crops, *options.set])
 
 
