@@ -11,14 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from glass.predict.image_sources import FileSource, ImageSource, MemberSource
-from glass.predict.partial_rows import (
-    FileStamp,
-    PartialHead,
-    PartialRecord,
-    RowOptions,
-    StoppedRun,
-    partial_path,
-)
+from glass.predict.partial_rows import FileStamp, PartialHead, PartialRecord, RowOptions, StoppedRun, partial_path
 from glass.predict.prediction_files import PredictionHead, csv_text, made_by
 from glass.predict.verdicts import ImageVerdict, json_row, verdict_of
 from shards.errors import InputError
