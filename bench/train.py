@@ -31,6 +31,7 @@ from bench.harness.schemas import print_result
 from bench.harness.table import print_step_times
 from glass.config.overrides import apply_overrides, refuse_contradiction, refuse_fixed
 from glass.config.run_config import RunConfig
+from glass.config.set_option import add_settings
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser
 from shards.errors import InputError
@@ -233,9 +234,7 @@ def parser() -> CommandParser:
     parser.add_argument("--rounds", type=int, default=3, help="rounds, each of training steps and of the loader alone")
     parser.add_argument("--steps", type=int, default=10, help="timed steps per round")
     parser.add_argument("--threads", type=int, default=2, help="threads for the model and for the loader")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the presets (repeatable)"
-    )
+    add_settings(parser, "change a setting of the presets (repeatable)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document to this folder")
     return parser
 

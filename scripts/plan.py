@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from glass.config.overrides import apply_overrides, refuse_contradiction
 from glass.config.run_config import RunConfig
+from glass.config.set_option import add_settings
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser, run_command
 from shards.cli.wording import counted
@@ -71,7 +72,7 @@ def parser() -> CommandParser:
         choices=("bf16", "fp16", "float32"),
         help="number format of the GPU's computations (default: as set with --set precision=…, or bf16)",
     )
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset (repeatable)")
+    add_settings(parser, "change a setting of the preset (repeatable)")
     return parser
 
 

@@ -22,7 +22,7 @@ from shards.cli.wording import counted
 from shards.cores import usable_cores
 from shards.errors import InputError
 
-from .arguments import add_device, at_least_one, script_parser, thread_count
+from .arguments import add_device, at_least_one, script_parser, thread_count, threshold_advice
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector, PredictOptions
@@ -107,6 +107,7 @@ def _listed() -> Iterable[bytes]:
 def parser() -> CommandParser:
     """The command-line parser."""
     parser = script_parser("predict", description=(__doc__ or "").partition("\n")[2].strip())
+    parser.advice = threshold_advice
     parser.add_argument("model", metavar="MODEL", help="a run, an exported model, or USER/NAME on the hub")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="file, folder, pattern, shards, or - for stdin")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")

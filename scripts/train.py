@@ -25,6 +25,7 @@ from glass.config.overrides import apply_overrides, refuse_contradiction, settin
 from glass.config.run_config import RunConfig
 from glass.config.run_file import read_run_file
 from glass.config.run_folder import RunFolder
+from glass.config.set_option import add_settings
 from glass.presets import load_preset, preset_names
 from glass.train.progress import report_if_slow
 from loaders.fits import check_fits
@@ -112,13 +113,7 @@ def parser() -> CommandParser:
         metavar="FILE",
         help="a best.json of glass tune for this preset, whose settings the run takes",
     )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)",
-    )
+    add_settings(command, "change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)")
     command.add_argument(
         "--augment",
         nargs="?",
