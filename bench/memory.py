@@ -31,6 +31,7 @@ from bench.harness.table import print_memory, print_ratios, print_skipped
 from bench.harness.task import Task
 from bench.plots import plot_memory
 from glass.config.overrides import refuse_fixed
+from glass.config.set_option import add_settings
 from glass.memory.memory_model import MEMORY_MODEL, save_rows
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser
@@ -186,7 +187,7 @@ def parser() -> CommandParser:
     add("--time-crops", default="8", metavar="N,…", help="numbers of crops at which steps are timed")
     add("--rounds", type=int, default=5, help="number of timed steps per setting; 0: only count memory")
     add("--threads", type=int, default=1, help="number of threads on a CPU")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset (repeatable)")
+    add_settings(parser, "change a setting of the preset (repeatable)")
     add(
         "--count",
         choices=("steps", "shapes"),

@@ -29,8 +29,9 @@ from bench.harness.environment import environment, warn_if_busy
 from bench.harness.pinning import choose_cores
 from bench.harness.schemas import print_result
 from bench.harness.table import print_step_times
-from glass.config.overrides import apply_overrides, refuse_fixed
+from glass.config.overrides import apply_overrides, refuse_contradiction, refuse_fixed
 from glass.config.run_config import RunConfig
+from glass.config.set_option import add_settings
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser
 from shards.errors import InputError
@@ -40,6 +41,8 @@ __all__ = ["main", "measure_steps"]
 
 BENCH = "train"
 FIXED = {
+    "cpu_threads": "give --threads",
+    "loader.num_threads": "give --threads",
     "grad_accum_steps": "leave it out, because a measured step has one micro-step",
     "train.ema": "leave it out, because the moving average is not measured",
 }
@@ -231,9 +234,7 @@ def parser() -> CommandParser:
     parser.add_argument("--rounds", type=int, default=3, help="rounds, each of training steps and of the loader alone")
     parser.add_argument("--steps", type=int, default=10, help="timed steps per round")
     parser.add_argument("--threads", type=int, default=2, help="threads for the model and for the loader")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the presets (repeatable)"
-    )
+    add_settings(parser, "change a setting of the presets (repeatable)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document to this folder")
     return parser
 
@@ -242,5 +243,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     check_at_least(1, options, "rounds", "steps", "threads")
     refuse_fixed(options.set, FIXED)
+    if options.batch is not None:
+        refuse_contradiction(f"--batch {options.batch}", f"loader.global_batch_size={options.batch}", options.set)
     check_output(options)
     return options

@@ -17,7 +17,6 @@ __all__ = [
     "add_device",
     "add_groups",
     "add_note",
-    "add_settings",
     "add_workers",
     "at_least_one",
     "choose_device",
@@ -25,6 +24,7 @@ __all__ = [
     "require_one_process",
     "script_parser",
     "thread_count",
+    "threshold_advice",
 ]
 
 EXIT_STOPPED = 75
@@ -64,13 +64,6 @@ def add_data_and_preset(parser: CommandParser) -> None:
 
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--preset", required=True, help=f"one of {', '.join(preset_names())}")
-
-
-def add_settings(
-    parser: CommandParser, about: str = "change a setting of the preset, as in glass train (repeatable)"
-) -> None:
-    """Adds ``--set KEY=VALUE``, which may be repeated."""
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=about)
 
 
 def add_device(parser: CommandParser) -> None:
@@ -140,6 +133,11 @@ def given_note(arguments: argparse.Namespace) -> str:
     from shards.manifest.note import checked_note  # imports msgspec, for which --help need not wait
 
     return checked_note(arguments.note, "--note")
+
+
+def threshold_advice(option: str, _value: str) -> str:
+    """The ``CommandParser.advice`` of commands that score images."""
+    return "glass calibrate --max-fpr chooses the threshold of a model" if option == "threshold" else ""
 
 
 def choose_device(device: str) -> None:

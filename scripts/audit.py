@@ -107,7 +107,7 @@ def _check_outputs(arguments: argparse.Namespace, dataset: "ShardDataset", own: 
 
     ``own`` is the data set's audit.json, which reports read.
     """
-    from glass.config.dataset_digest import dataset_json_sha256
+    from glass.config.dataset_digest import require_same_data
 
     named = {"--json": arguments.json, "--html": arguments.html, "--write-groups": arguments.write_groups}
     given = {option: path for option, path in named.items() if path is not None}
@@ -120,10 +120,8 @@ def _check_outputs(arguments: argparse.Namespace, dataset: "ShardDataset", own: 
         existing.append(arguments.json)
     if arguments.html and check_output(arguments.html, holds_mark('content="glass-hires audit"')):
         existing.append(arguments.html)
-    is_of_data = holds_mark(dataset_json_sha256(dataset.root))  # the digest is at the beginning of both files
     for path in existing:
-        if not is_of_data(path):
-            raise InputError(f"{path} holds the audit of another data set: give another name, or move the file away")
+        require_same_data(path, dataset.root, "the audit", "give another name, or move the file away")
     if arguments.write_groups:
         from shards.manifest.group_list import check_group_output
 

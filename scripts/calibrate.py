@@ -18,7 +18,7 @@ from shards.cli.progress import progress_bar
 from shards.cli.wording import counted, percent
 from shards.errors import InputError
 
-from .arguments import add_device, at_least_one, script_parser, thread_count
+from .arguments import add_device, at_least_one, script_parser, thread_count, threshold_advice
 
 if TYPE_CHECKING:
     from glass.measure.calibration import Calibration
@@ -74,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> CommandParser:
     """The command-line parser."""
     parser = script_parser("calibrate", __doc__)
+    parser.advice = threshold_advice
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig
+from glass.config.set_option import add_settings
 from glass.presets import load_preset
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
@@ -27,7 +28,6 @@ from .arguments import (
     EXIT_STOPPED,
     add_data_and_preset,
     add_device,
-    add_settings,
     at_least_one,
     choose_device,
     require_one_process,

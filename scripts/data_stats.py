@@ -7,7 +7,9 @@ Reads only the manifest, which takes seconds for a million samples. With --outpu
 
 from itertools import pairwise
 from pathlib import Path
+from typing import NotRequired
 
+from glass.config.dataset_digest import DatasetDigest, dataset_digest, require_same_data
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted, percent
 from shards.errors import InputError
@@ -24,6 +26,8 @@ class DataStats(DataStatistics):
     """The document ``data_stats.json``."""
 
     format_version: int
+    dataset: NotRequired[DatasetDigest]
+    """Absent in documents of earlier versions."""
 
 
 FILE_NAME = "data_stats.json"
@@ -35,13 +39,16 @@ WIDTH_WITHOUT_TERMINAL = 120
 def main(argv: list[str] | None = None) -> int:
     """Prints the statistics, and writes them if --output is given. Returns exit code 0."""
     options = parser().parse_args(argv)
-    if options.output is not None:
-        check_output(options.output / FILE_NAME, _OURS, "give another --output", folder_is_made=True)
+    remedy = "give another --output"
+    path = None if options.output is None else options.output / FILE_NAME
+    replaced = path is not None and check_output(path, _OURS, remedy, folder_is_made=True)
     dataset = ShardDataset.open(options.data)
-    document: DataStats = {"format_version": 1, **data_statistics(dataset)}
+    if path is not None and replaced:
+        require_same_data(path, dataset.root, "the statistics", remedy)
+    document: DataStats = {"format_version": 1, "dataset": dataset_digest(dataset.root), **data_statistics(dataset)}
     _print(document)
-    if options.output is not None:
-        _write(document, options.output)
+    if path is not None:
+        _write(document, path, "rewrote" if replaced else "wrote")
     return 0
 
 
@@ -53,13 +60,13 @@ def parser() -> CommandParser:
     return parser
 
 
-def _write(document: DataStats, output: Path) -> None:
+def _write(document: DataStats, path: Path, verb: str) -> None:
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        write_document(output / FILE_NAME, document, DataStats)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_document(path, document, DataStats)
     except OSError as error:
-        raise InputError(f"cannot write into {output}: {error.strerror or error}") from error
-    print(printable(f"wrote {output / FILE_NAME}"))
+        raise InputError(f"cannot write into {path.parent}: {error.strerror or error}") from error
+    print(printable(f"{verb} {path}"))
 
 
 def _print(document: DataStats) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from shards.cli.command import CommandParser, run_command
 from shards.errors import InputError
 
-from .arguments import add_device, script_parser
+from .arguments import add_device, script_parser, threshold_advice
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector
@@ -28,6 +28,7 @@ SWEEP_EVERY_S = 60
 def parser() -> CommandParser:
     """The command-line parser."""
     parser = script_parser("demo", description=(__doc__ or "").partition("\n\n")[2])
+    parser.advice = threshold_advice
     parser.add_argument("model", metavar="MODEL", help="run, exported model, or USER/NAME")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     parser.add_argument("--port", type=_port, default=7860, help="port to listen on; default %(default)s")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
 
-from .arguments import add_device, at_least_one, script_parser, thread_count
+from .arguments import add_device, at_least_one, script_parser, thread_count, threshold_advice
 
 if TYPE_CHECKING:
     from glass.measure.evaluation_schema import Evaluation
@@ -86,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> CommandParser:
     """The command-line parser."""
     parser = script_parser("evaluate", __doc__)
+    parser.advice = threshold_advice
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", default="test", help="split to score (default test); valid+test joins two splits")

@@ -11,8 +11,9 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
-from glass.config.overrides import apply_overrides
+from glass.config.overrides import apply_overrides, refuse_contradiction
 from glass.config.run_config import RunConfig
+from glass.config.set_option import add_settings
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser, run_command
 from shards.cli.wording import counted
@@ -71,7 +72,7 @@ def parser() -> CommandParser:
         choices=("bf16", "fp16", "float32"),
         help="number format of the GPU's computations (default: as set with --set precision=…, or bf16)",
     )
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset (repeatable)")
+    add_settings(parser, "change a setting of the preset (repeatable)")
     return parser
 
 
@@ -80,6 +81,8 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     if not (math.isfinite(memory) and 0 < memory <= 100_000):
         raise InputError(f"--gpu-memory-gib {memory:g}: must be above 0")
     crops = [] if options.crops is None else [f"loader.num_crops={options.crops}"]
+    for setting in crops:
+        refuse_contradiction(f"--crops {options.crops}", setting, options.set)
     return apply_overrides(load_preset(options.preset), [*crops, *options.set])
 
 

@@ -22,7 +22,7 @@ from shards.cli.wording import counted
 from shards.cores import usable_cores
 from shards.errors import InputError
 
-from .arguments import add_device, at_least_one, script_parser, thread_count
+from .arguments import add_device, at_least_one, script_parser, thread_count, threshold_advice
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector, PredictOptions
@@ -107,6 +107,7 @@ def _listed() -> Iterable[bytes]:
 def parser() -> CommandParser:
     """The command-line parser."""
     parser = script_parser("predict", description=(__doc__ or "").partition("\n")[2].strip())
+    parser.advice = threshold_advice
     parser.add_argument("model", metavar="MODEL", help="a run, an exported model, or USER/NAME on the hub")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="file, folder, pattern, shards, or - for stdin")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
@@ -246,14 +247,16 @@ def _scored(task: _Task, sources: "list[ImageSource]", stopped: "StoppedRun | No
     page was requested, a page with the verdicts so far is written beside them.
     """
     from glass.predict.partial_rows import PartialRows, partial_path
+    from glass.predict.resumed_rows import file_stamp
     from glass.predict.verdicts import csv_columns
 
     verdicts = list(stopped.verdicts) if stopped else []
     outputs, columns = task.outputs, csv_columns(task.arguments.claims, bool(task.head["data_notes"]))
     with PartialRows(outputs.json, outputs.csv, task.head, task.row_options, columns, outputs.html, stopped) as rows:
         try:
-            for verdict in _shown(task, sources[len(verdicts) :]):
-                rows.add(verdict)
+            left = sources[len(verdicts) :]
+            for verdict, source in zip(_shown(task, left), left, strict=False):  # ends early if nobody reads on
+                rows.add(verdict, file_stamp(source))
                 verdicts.append(verdict)
         except BaseException:
             kept = rows.paths
@@ -299,7 +302,7 @@ def _draw(
     if verdict.reason is not None or not (on_page or folder):
         return None, None
     from glass.predict.heatmaps import dense_attention, write_heat_maps
-    from shards.images.rejection import RejectedImage
+    from shards.images.rejection import RejectedImage, explained
 
     try:
         loaded = source.load()
@@ -308,7 +311,7 @@ def _draw(
             write_heat_maps(folder, number, loaded.pixels, verdict, dense)
     except (RejectedImage, OSError) as error:  # deleted meanwhile, or the disk is full
         what = "picture" if folder is None else "heat map"
-        print(printable(f"warning: no {what} of {verdict.path}: {error}"), file=sys.stderr)
+        print(printable(f"warning: no {what} of {verdict.path}: {explained(str(error))}"), file=sys.stderr)
         return None, None
     return (loaded, dense) if on_page else (None, None)
 

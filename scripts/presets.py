@@ -11,11 +11,12 @@ from rich.table import Table
 
 from glass.config.overrides import apply_overrides
 from glass.config.run_file import run_file_text
+from glass.config.set_option import add_settings
 from glass.presets import load_preset, preset_names
 from shards.cli.command import CommandParser, run_command
 from shards.errors import InputError
 
-from .arguments import add_settings, script_parser
+from .arguments import script_parser
 
 __all__ = ["main", "parser"]
 

@@ -3,7 +3,8 @@
 glass report OUT --run glass=runs/glass --run single_view=runs/single_view --data DATA
 
 Each run must have been evaluated on the split (glass evaluate). The first run is
-compared with each of the others. Writes OUT/report.html, self-contained, and OUT/report.json.
+compared with each of the others. Writes OUT/report.html, self-contained, and OUT/report.json. Replaces a
+report there only if it is on the same split of the same data set, and the runs given now include all of its runs.
 """
 
 import json
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()
     dataset.split_rows(arguments.split)
-    _require_of(data, dataset.root)
+    _check_earlier(data, dataset.root, arguments.split, set(folders))
     from glass.report import build_gallery, load_run, render_html, report_document
     from shards.files.atomic import write_text_atomic
 
@@ -100,18 +101,34 @@ def _check_outputs(folder: Path, page: Path, data: Path) -> None:
     check_output(data, ours, remedy, folder_is_made=True)
 
 
-def _require_of(data: Path, root: Path) -> None:
-    """Raises ``InputError`` if there is a report already, and it is on another data set than that in ``root``."""
+def _check_earlier(data: Path, root: Path, split: str, names: set[str]) -> None:
+    """Raises ``InputError`` if ``data`` is a report on another data set, on another split, or on runs that are not in
+    ``names``, since these results would be lost.
+    """
     from glass.config.dataset_digest import dataset_json_sha256
 
     try:
-        same = read_json(data)["dataset"]["dataset_json_sha256"] == dataset_json_sha256(root)
+        before = read_json(data)
+        same = before["dataset"]["dataset_json_sha256"] == dataset_json_sha256(root)
+        lost = sorted(name for name, part in before.items() if name not in names and _is_of_a_run(part))
+        split_before = before["split"]
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{data} is damaged ({error}): give another folder, or move the file away") from error
     if not same:
         raise InputError(f"{data} is a report on another data set: give another folder")
+    if split_before != split:
+        raise InputError(f"{data} is a report on the split {split_before}: give another folder")
+    if lost:
+        raise InputError(
+            f"{data} holds results of {', '.join(lost)}, which would be lost: give another folder, or these runs, too"
+        )
+
+
+def _is_of_a_run(part: object) -> bool:
+    """Whether ``part``, a field of a report, is the entry for a run."""
+    return isinstance(part, dict) and "training" in part
 
 
 if __name__ == "__main__":

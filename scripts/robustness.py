@@ -18,7 +18,7 @@ from shards.errors import InputError
 from shards.files.json_file import read_json
 from shards.files.outputs import check_output, is_json_with
 
-from .arguments import add_device, at_least_one, script_parser, thread_count
+from .arguments import add_device, at_least_one, script_parser, thread_count, threshold_advice
 
 if TYPE_CHECKING:
     from glass.measure.perturbations import Perturbation
@@ -68,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> CommandParser:
     """The command-line parser."""
     parser = script_parser("robustness", __doc__)
+    parser.advice = threshold_advice
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of a training run or an exported model")
     parser.add_argument(
         "--model",

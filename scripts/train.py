@@ -21,10 +21,11 @@ import time
 from pathlib import Path
 
 from glass.config.dataset_digest import dataset_digest
-from glass.config.overrides import apply_overrides, setting_names
+from glass.config.overrides import apply_overrides, refuse_contradiction, setting_names
 from glass.config.run_config import RunConfig
 from glass.config.run_file import read_run_file
 from glass.config.run_folder import RunFolder
+from glass.config.set_option import add_settings
 from glass.presets import load_preset, preset_names
 from glass.train.progress import report_if_slow
 from loaders.fits import check_fits
@@ -112,13 +113,7 @@ def parser() -> CommandParser:
         metavar="FILE",
         help="a best.json of glass tune for this preset, whose settings the run takes",
     )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)",
-    )
+    add_settings(command, "change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)")
     command.add_argument(
         "--augment",
         nargs="?",
@@ -157,11 +152,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def settings(options: argparse.Namespace) -> RunConfig:
     """The preset's settings, changed by ``--config``, then ``--params``, then ``--seed`` and ``--augment``, then
-    ``--set``.
+    ``--set``. Raises ``InputError`` if ``--set`` contradicts ``--seed`` or ``--augment``.
     """
     flags = [] if options.seed is None else [f"seed={options.seed}", f"loader.seed={options.seed}"]
     if options.augment is not None:
         flags.append(f"loader.augment={options.augment}")
+    for option, setting, value in (("seed", "seed", options.seed), ("augment", "loader.augment", options.augment)):
+        if value is not None:
+            refuse_contradiction(f"--{option} {value}", f"{setting}={value}", options.set)
     if options.config is None:
         preset = load_preset(options.preset)
     else:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig, SelectBy
+from glass.config.set_option import add_settings
 from glass.presets import load_preset
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
@@ -32,7 +33,6 @@ from .arguments import (
     EXIT_STOPPED,
     add_data_and_preset,
     add_device,
-    add_settings,
     at_least_one,
     choose_device,
     require_one_process,

@@ -13,7 +13,7 @@ from glass.claims.source_types import iptc_claims
 from shards.errors import require_sound_machine
 from shards.images.decoder_messages import quiet
 from shards.images.formats import open_image
-from shards.images.rejection import RejectedImage
+from shards.images.rejection import RejectedImage, explained
 from shards.metadata.embedded import holds_manifest
 
 __all__ = ["claims_sentence", "read_claims"]
@@ -32,7 +32,7 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
     try:
         image = open_image(data)
     except RejectedImage as error:
-        return [Claim("generator text", "not checked", f"nothing that could be read ({error})")]
+        return [Claim("generator text", "not checked", f"nothing that could be read ({explained(error.reason)})")]
     signed = _guarded("c2pa", lambda: _signed(image, data, trust))
     written = _guarded("generator text", lambda: _written(image, data, looked_elsewhere=bool(signed)))
     return signed + written

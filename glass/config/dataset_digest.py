@@ -4,12 +4,14 @@ import hashlib
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from shards.errors import InputError
 from shards.files.json_file import read_json_bytes
+from shards.files.outputs import holds_mark
 from shards.manifest.fetch import name_of
 from shards.manifest.info import INFO_NAME, parse_info
 from shards.manifest.note import Note
 
-__all__ = ["DatasetDigest", "dataset_digest", "dataset_json_sha256"]
+__all__ = ["DatasetDigest", "dataset_digest", "dataset_json_sha256", "require_same_data"]
 
 
 class DatasetDigest(TypedDict):
@@ -37,3 +39,13 @@ def dataset_digest(root: Path) -> DatasetDigest:
 def dataset_json_sha256(root: Path) -> str:
     """Returns the SHA-256 of the ``dataset.json`` in ``root``, without checking the file's content."""
     return hashlib.sha256(read_json_bytes(root / INFO_NAME)).hexdigest()
+
+
+def require_same_data(path: Path, root: Path, holds: str, remedy: str) -> None:
+    """Raises ``InputError`` if the existing file ``path`` is about another data set than the one in ``root``.
+
+    The file must contain its data set's digest near its beginning. In the message, ``holds`` names the file's content,
+    such as "the audit", and ``remedy`` says what to do.
+    """
+    if not holds_mark(dataset_json_sha256(root))(path):
+        raise InputError(f"{path} holds {holds} of another data set: {remedy}")

@@ -13,12 +13,14 @@ from shards.errors import InputError
 from shards.settings import describe_type, field_types, is_union
 
 __all__ = [
+    "NETWORKS",
     "OF_CROPS_ALONE",
     "SHORTHANDS",
     "apply_overrides",
     "apply_settings",
     "flat_settings",
     "nearest",
+    "refuse_contradiction",
     "refuse_fixed",
     "require_asked",
     "setting_names",
@@ -31,6 +33,7 @@ SHORTHANDS = {
 """Maps each shorthand key to the settings that it sets, all to the same value."""
 
 NETWORKS = ("model.global_backbone", "model.local_backbone")
+"""Settings that name a network."""
 ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.trackers")
 """Settings that can refer to resources outside this program: files, services, and timm networks on a hub or in a local
 folder."""
@@ -124,6 +127,18 @@ def refuse_fixed(overrides: Sequence[str], fixed: Mapping[str, str]) -> None:
         names = [name for name in SHORTHANDS.get(key, (key,)) if name in fixed]
         if names:
             raise InputError(f"--set {key}: this command sets {names[0]} itself: {fixed[names[0]]}")
+
+
+def refuse_contradiction(option: str, setting: str, overrides: Sequence[str]) -> None:
+    """Raises ``InputError`` if any of ``overrides`` gives another value to the setting that ``option`` sets.
+
+    ``option`` is as the user typed it, such as ``"--crops 16"``; ``setting`` is what it means, such as
+    ``"loader.num_crops=16"``.
+    """
+    key = setting.partition("=")[0]
+    for override in overrides:
+        if override.partition("=")[0] == key and override != setting:
+            raise InputError(f"{option} contradicts --set {override}: leave one of them out")
 
 
 def setting_names(config: RunConfig) -> list[str]:

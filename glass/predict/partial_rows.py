@@ -22,13 +22,26 @@ from types import TracebackType
 from typing import IO, NamedTuple, TypedDict
 
 from glass.predict.prediction_files import PredictionHead, csv_text
-from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
+from glass.predict.verdicts import CSV_COLUMNS, ImageRecord, ImageVerdict, csv_row, json_row
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.documents import Number
 from shards.files.locks import try_lock
 
-__all__ = ["PartialHead", "PartialRows", "RowOptions", "StoppedRun", "partial_path", "require_no_partial"]
+__all__ = [
+    "FileStamp",
+    "PartialHead",
+    "PartialRecord",
+    "PartialRows",
+    "RowOptions",
+    "StoppedRun",
+    "partial_path",
+    "require_no_partial",
+]
+
+FileStamp = list[int] | None
+"""Length of an image's file, and when it was last changed by the clock of the file system, in nanoseconds. None if
+there is no such file."""
 
 
 class RowOptions(TypedDict):
@@ -49,10 +62,18 @@ class PartialHead(PredictionHead):
     """When the run began, by the clock of the file system, in nanoseconds."""
 
 
+class PartialRecord(ImageRecord):
+    """Any further line of a document's partial file."""
+
+    file: FileStamp
+
+
 class StoppedRun(NamedTuple):
     """What a stopped run left in its partial files."""
 
     verdicts: list[ImageVerdict]
+    files: list[FileStamp]
+    """The file of each verdict's image, as it was when it was read."""
     began_ns: int
     """See :class:`PartialHead`."""
 
@@ -76,8 +97,9 @@ def require_no_partial(path: Path, resumable: bool) -> None:
         )
 
 
-def _json_line(verdict: ImageVerdict) -> str:
-    return json.dumps(json_row(verdict), allow_nan=False)
+def _json_line(verdict: ImageVerdict, file: FileStamp) -> str:
+    record: PartialRecord = {**json_row(verdict), "file": file}
+    return json.dumps(record, allow_nan=False) + "\n"
 
 
 class PartialRows:
@@ -103,7 +125,7 @@ class PartialRows:
         ``page`` is created empty. ``stopped`` is the run to continue, if any.
         """
         self._options, self._resumes = options, stopped is not None
-        self._resumed, self._began_ns = stopped or StoppedRun([], 0)
+        self._resumed, self._resumed_files, self._began_ns = stopped or StoppedRun([], [], 0)
         self._json_path, self._csv_path, self._head, self._columns = json_path, csv_path, head, columns
         self._page = page
         self._files, self._opened = ExitStack(), list[Path]()
@@ -116,11 +138,11 @@ class PartialRows:
         """The partial files with verdicts: those for the JSON document and the table, but not the one for the page."""
         return [partial_path(path) for path in (self._json_path, self._csv_path) if path]
 
-    def add(self, verdict: ImageVerdict) -> None:
+    def add(self, verdict: ImageVerdict, file: FileStamp) -> None:
         """Writes a verdict and flushes it to the operating system, so that it is not lost if the process is killed."""
         self._num_rows += 1
         if self._json is not None:
-            self._json.write(_json_line(verdict) + "\n")
+            self._json.write(_json_line(verdict, file))
             self._json.flush()
         if self._csv is not None:
             csv.writer(self._csv, lineterminator="\n").writerow(csv_row(verdict, self._columns))
@@ -129,7 +151,8 @@ class PartialRows:
     def __enter__(self) -> "PartialRows":
         try:
             if self._json_path:
-                self._json = self._open(self._json_path, "".join(f"{_json_line(v)}\n" for v in self._resumed))
+                lines = map(_json_line, self._resumed, self._resumed_files)
+                self._json = self._open(self._json_path, "".join(lines))
             if self._csv_path:
                 self._csv = self._open(self._csv_path, csv_text(self._resumed, self._columns))
             if self._page:

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from glass.predict.image_sources import FileSource, ImageSource, MemberSource
-from glass.predict.partial_rows import PartialHead, RowOptions, StoppedRun, partial_path
+from glass.predict.partial_rows import FileStamp, PartialHead, PartialRecord, RowOptions, StoppedRun, partial_path
 from glass.predict.prediction_files import PredictionHead, csv_text, made_by
-from glass.predict.verdicts import ImageRecord, ImageVerdict, json_row, verdict_of
+from glass.predict.verdicts import ImageVerdict, json_row, verdict_of
 from shards.errors import InputError
 from shards.files.documents import typed_document
 from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.regular_file import open_regular
 
-__all__ = ["require_same_table", "stopped_run"]
+__all__ = ["file_stamp", "require_same_table", "stopped_run"]
 
 _REMEDY = "move it away or delete it, then run the command without --resume"
 
@@ -31,16 +31,16 @@ def stopped_run(
 
     A last line that a killed process cut off is ignored. Raises ``InputError`` if the file is damaged, if its verdicts
     were made with another model, other views, another calibration or other options, if its images are not the first of
-    ``sources``, or if the file of one of them has changed since the run began.
+    ``sources``, or if the file of one of them has changed, or is another file, since the run began.
     """
     partial = partial_path(json_path)
     if partial.is_symlink():
         raise InputError(f"{partial} is a link: {_REMEDY}")
     if not partial.exists():
         return None
-    theirs, verdicts = _read(partial)
+    theirs, verdicts, files = _read(partial)
     if theirs is None:
-        return StoppedRun([], partial.stat().st_mtime_ns)
+        return StoppedRun([], [], partial.stat().st_mtime_ns)
     made = zip(("model", "choice of views", "calibration"), made_by(theirs), made_by(head), strict=True)
     for what, their, our in made:
         if their != our:
@@ -50,27 +50,38 @@ def stopped_run(
             f"{partial} was made with other options (--no-stability, --claims, --trust), or the model has changed "
             f"since: {_REMEDY}"
         )
-    for verdict, source in zip(verdicts, sources, strict=False):
+    for verdict, read, source in zip(verdicts, files, sources, strict=False):
         if verdict.path != source.name:
             raise InputError(f"{partial} holds a verdict on {verdict.path} where {source.name} is given now: {_REMEDY}")
-        if _changed_ns(source) > theirs["began_ns"]:
+        now = file_stamp(source)  # not only the time: a folder that takes the place of another may be the older one
+        if _changed_ns(source) > theirs["began_ns"] or (now is not None and now != read):
             raise InputError(
                 f"{partial} holds a verdict on {source.name}, which has changed since: move {partial.name} away or "
                 "delete it, then run the command without --resume"
             )
     if len(verdicts) > len(sources):
         raise InputError(f"{partial} holds verdicts on more images than are given now: {_REMEDY}")
-    return StoppedRun(verdicts, theirs["began_ns"])
+    return StoppedRun(verdicts, files, theirs["began_ns"])
 
 
-def _read(partial: Path) -> tuple[PartialHead | None, list[ImageVerdict]]:
-    """Returns (head, verdicts). The head is None if the run was killed before it had written it."""
+def file_stamp(source: ImageSource) -> FileStamp:
+    """The stamp of the file of ``source``. Two files have different ones, even if a program copied the times."""
+    path = _path(source)
+    try:
+        found = None if path is None else path.stat()
+    except OSError:
+        return None
+    return found and [found.st_size, found.st_ctime_ns]
+
+
+def _read(partial: Path) -> tuple[PartialHead | None, list[ImageVerdict], list[FileStamp]]:
+    """Returns (head, verdicts, their files). The head is None if the run was killed before it had written it."""
     try:
         first, *lines = read_json_bytes(partial).split(b"\n")[:-1] or [b""]
         if not first:
-            return None, []
+            return None, [], []
         head = typed_document(parse_json(first), PartialHead, "line 1")
-        records = [typed_document(parse_json(line), ImageRecord, f"line {n}") for n, line in enumerate(lines, 2)]
+        records = [typed_document(parse_json(line), PartialRecord, f"line {n}") for n, line in enumerate(lines, 2)]
         with np.errstate(over="raise"):  # attention above float32
             verdicts = [verdict_of(record, head["data_notes"]) for record in records]
         for verdict in verdicts:  # whatever is in the file can be written again
@@ -79,19 +90,23 @@ def _read(partial: Path) -> tuple[PartialHead | None, list[ImageVerdict]]:
     except (OSError, ArithmeticError, ValueError, KeyError, TypeError) as error:
         remedy = "set it to more" if "GLASS_MAX_JSON_BYTES" in str(error) else _REMEDY
         raise InputError(f"{partial} cannot be continued ({error}): {remedy}") from error
-    return head, verdicts
+    return head, verdicts, [record["file"] for record in records]
 
 
 def _changed_ns(source: ImageSource) -> int:
     """When the file of ``source``, or a link on the way to it, was last changed or replaced; 0 if the file is gone.
     Programs that copy a file's times cannot set this one."""
-    path = source.path if isinstance(source, FileSource) else source.tar if isinstance(source, MemberSource) else None
+    path = _path(source)
     try:
         if path is None:
             return 0
         return max(path.stat().st_ctime_ns, *(link.lstat().st_ctime_ns for link in _links(path.absolute())), 0)
     except OSError:  # its verdict stands
         return 0
+
+
+def _path(source: ImageSource) -> Path | None:
+    return source.path if isinstance(source, FileSource) else source.tar if isinstance(source, MemberSource) else None
 
 
 def _links(path: Path) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 from glass.claims.claim import Claim
 from glass.claims.read import read_claims
 from glass.predict.image_sources import BytesSource, FileSource, ImageSource, MemberSource
-from shards.images.rejection import RejectedImage
+from shards.images.rejection import RejectedImage, explained
 
 __all__ = ["claims_of"]
 
@@ -21,7 +21,7 @@ def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...
     try:
         data = source.read()
     except RejectedImage as error:
-        return (Claim("generator text", "not checked", f"nothing that could be read ({error})"),)
+        return (Claim("generator text", "not checked", f"nothing that could be read ({explained(error.reason)})"),)
     return tuple(read_claims(data, trust))
 
 

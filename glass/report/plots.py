@@ -8,7 +8,7 @@ outlines.
 import io
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -27,6 +27,7 @@ __all__ = [
     "NUM_RUN_COLOURS",
     "add_legend",
     "as_svg",
+    "end_at_one",
     "panel",
     "reliability_svg",
     "roc_svg",
@@ -114,7 +115,8 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
             ring = {"color": colour, "marker": "o", "markersize": 11, "fillstyle": "none"}
             auroc.plot(kept, scores[epochs.index(kept)], **ring)
     loss.set(xlabel="epoch", ylabel="loss (nats)", title="loss")
-    auroc.set(xlabel="epoch", ylabel="AUROC", title="validation AUROC", ylim=(lowest - 0.04, 1.01))
+    auroc.set(xlabel="epoch", ylabel="AUROC", title="validation AUROC", ylim=(max(lowest - 0.04, 0), 1))
+    end_at_one(auroc, "y")
     for axes in (loss, auroc):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         add_legend(axes, "best")
@@ -141,6 +143,18 @@ def panel(width: float = 4.6, height: float = 3.8) -> "tuple[Figure, Axes]":
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def end_at_one(axes: "Axes", axis: Literal["x", "y"]) -> None:
+    """Makes an axis of a proportion end at 1 if it went beyond. Markers there are drawn whole.
+
+    Must be called after everything has been plotted; nothing may lie beyond the ends of an axis.
+    """
+    limits = axes.set_xlim if axis == "x" else axes.set_ylim
+    low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
+    limits(low, min(high, 1.0))
+    for line in axes.lines:
+        line.set_clip_on(False)
 
 
 def add_legend(axes: "Axes", place: str) -> None:

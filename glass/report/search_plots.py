@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from glass.report.plots import GRID, INK, as_svg, panel, run_style
+from glass.report.plots import GRID, INK, as_svg, end_at_one, panel, run_style
 from glass.studies.search_records import Trial, Tuning, complete_trials
 from shards.files.atomic import write_text_atomic
 
@@ -65,6 +65,8 @@ def _history(document: Tuning) -> str:
             axes.step(numbers, best.accumulate(values), where="post", color=INK, linewidth=1, label="best so far")
     axes.set(xlabel="trial", ylabel=_unit(document["metric"]), title="history")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if document["metric"] != "loss":
+        end_at_one(axes, "y")
     if axes.lines:
         figure.legend(loc="outside lower center", ncols=3)  # inside, it would hide some trials
     return as_svg(figure, f"History of the search {document['study']}")
@@ -116,7 +118,7 @@ UNITS = {"batch": "\n(images)", "num_crops": "\n(per image)", "dropout": "\n(rat
 
 
 def _unit(metric: str) -> str:
-    return "validation loss (nats)" if metric == "loss" else f"validation {metric}"
+    return {"loss": "validation loss (nats)", "auroc": "validation AUROC"}.get(metric, f"validation {metric}")
 
 
 @dataclass(frozen=True)

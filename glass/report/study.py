@@ -17,7 +17,7 @@ from glass.report.crop_tables import (
     not_fitting,
     training_table,
 )
-from glass.report.plots import add_legend, as_svg, panel, run_style
+from glass.report.plots import add_legend, as_svg, end_at_one, panel, run_style
 from glass.report.search_plots import search_svgs
 from glass.report.study_results import result_tables, result_title, spread, terms_phrase
 from glass.report.tables import METRIC_ROWS, number
@@ -217,5 +217,6 @@ def _results_svg(results: Sequence[StudyResult]) -> str:
     axes.set_yticks(range(len(results)), [result_title(row) for row in results])
     axes.invert_yaxis()
     axes.set(xlabel="AUROC on the test split", title="every seed")
+    end_at_one(axes, "x")
     add_legend(axes, "best")
     return as_svg(figure, "AUROC of every seed")

@@ -20,6 +20,7 @@ from glass.report.selection import choose_samples
 from shards.errors import InputError, require_sound_machine
 from shards.files.regular_file import open_regular
 from shards.images.pixels import RejectedImage, decode_rgb
+from shards.images.rejection import explained
 
 if TYPE_CHECKING:
     from glass.report.run_data import RunData
@@ -210,5 +211,6 @@ def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pix
         except (OSError, RejectedImage) as error:
             require_sound_machine(error, path)
             raise InputError(
-                f"sample {member['sample_key']} of {path} cannot be read ({error}): run glass verify {dataset.root}"
+                f"sample {member['sample_key']} of {path} cannot be read ({explained(str(error))}): run glass verify "
+                f"{dataset.root}"
             ) from error

@@ -13,9 +13,9 @@ from typing import Any, TypedDict
 
 import torch
 
-from glass.config.overrides import flat_settings
-from glass.config.run_config import RunConfig
-from glass.model.architectures import shapes_only
+from glass.config.overrides import NETWORKS, flat_settings
+from glass.config.run_config import RunConfig, config_to_dict
+from glass.model.architectures import architecture, shapes_only
 from glass.model.model import build_model
 from glass.studies.search_space import Choice, Dimension, settings_at
 from loaders.fits import check_fits
@@ -67,8 +67,19 @@ def check_options(config: RunConfig, space: Sequence[Dimension]) -> None:
     if not shaping:
         check_network(config)
     for dimension in shaping:
+        _check_names(config, dimension)  # first, since combinations may take minutes
+    for dimension in shaping:
         for option in dimension.options:
             _check_option(config, [Choice(d.name, d.settings, (option,)) if d is dimension else d for d in shaping])
+
+
+def _check_names(config: RunConfig, dimension: Choice) -> None:
+    """Raises ``InputError`` if an option of ``dimension`` is the name of a network that does not exist."""
+    for option in dimension.options:
+        flat = flat_settings(config_to_dict(settings_at(config, (dimension,), {dimension.name: option})))
+        for key in set(NETWORKS) & set(dimension.settings):
+            if flat[key] is not None:
+                architecture(flat[key])
 
 
 def _check_option(config: RunConfig, space: Sequence[Choice]) -> None:

@@ -49,20 +49,37 @@ def program_name(alone: str) -> str:
 class CommandParser(argparse.ArgumentParser):
     """An ``ArgumentParser`` that reports an error as one sentence on stderr, without the usage block."""
 
+    advice: Callable[[str, str], str] | None = None
+    """Takes the name of an option that does not exist, without its dashes, and the value that the user gave it. Returns
+    what to do instead, or "" if it does not know."""
+
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """Like ``ArgumentParser.parse_args``, but first reports any unknown option and suggests a similar one.
+        """Like ``ArgumentParser.parse_args``, but first reports any unknown option, with advice or a similar one, and
+        advises ``--data`` for a path that was given without it.
 
         ``ArgumentParser`` would report a mistyped required option as missing.
         """
         words = sys.argv[1:] if args is None else list(args)
-        for word in words:
+        for place, word in enumerate(words):
             if word in ("--", "-h", "--help"):  # all words after -- are values; help needs no others
                 break
-            name = word.partition("=")[0]
+            name, equals, value = word.partition("=")
             if name.startswith("--") and " " not in name and not self._may_mean(name):
-                options = {option.lstrip("-"): option for option in self._option_string_actions}
-                self.error(f"no option is called {name}{similar(name.lstrip('-'), options)}")
-        return super().parse_args(words, namespace)
+                if not equals:
+                    value = next((word for word in words[place + 1 :][:1] if not word.startswith("-")), "VALUE")
+                self._unknown(name, value)
+        found, left = self.parse_known_args(words, namespace)
+        if left:
+            is_data = getattr(found, "data", "") is None and not left[0].startswith("-")
+            to_do = f": give --data {left[0]}" if is_data else ""
+            self.error(f"unrecognized arguments: {' '.join(left)}{to_do}")
+        return found
+
+    def _unknown(self, name: str, value: str) -> NoReturn:
+        """Reports that no option is called ``name``, which the user gave with ``value``."""
+        options = {option.lstrip("-"): option for option in self._option_string_actions}
+        advice = self.advice(name.lstrip("-"), value) if self.advice else ""
+        self.error(f"no option is called {name}{f': {advice}' if advice else similar(name.lstrip('-'), options)}")
 
     def _may_mean(self, name: str) -> bool:
         """Whether ``name`` is an option or the beginning of one."""

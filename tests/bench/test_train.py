@@ -117,3 +117,15 @@ def test_settings_that_no_measured_step_has_are_refused(synthetic_shards):
     for setting in ("grad_accum_steps=2", "train.ema=0.9"):
         with pytest.raises(InputError, match=f"--set {setting.partition('=')[0]}: .*leave it out"):
             train.main(["--data", str(synthetic_shards), "--set", setting])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch", "4", "--set", "loader.global_batch_size=8"], "--batch 4 contradicts --set loader.global_batch"),
+        (["--set", "cpu_threads=1"], "--set cpu_threads: this command sets cpu_threads itself: give --threads"),
+    ],
+)
+def test_a_setting_that_an_option_sets_is_refused(words, message):
+    with pytest.raises(InputError, match=message):
+        train.main(["--data", "none", *words])

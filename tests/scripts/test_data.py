@@ -66,6 +66,21 @@ def test_the_command_prints_and_writes(synthetic_shards, tmp_path, capsys):
     assert document["groups"]["real"]["images"] > 0
 
 
+def test_statistics_of_another_data_set_are_kept(own_shards, tmp_path, capsys):
+    arguments = [str(own_shards), "--output", str(tmp_path)]
+    for verb in ("wrote", "rewrote"):
+        assert data_stats.main(arguments) == 0
+        assert f"{verb} {tmp_path}/data_stats.json\n" in capsys.readouterr().out
+    before = (tmp_path / "data_stats.json").read_bytes()
+    info = own_shards / "dataset.json"
+    noted = {**json.loads(info.read_text()), "note": "Drawn by a program."}
+    info.unlink()
+    info.write_text(json.dumps(noted))
+    with pytest.raises(InputError, match="holds the statistics of another data set: give another --output"):
+        data_stats.main(arguments)
+    assert (tmp_path / "data_stats.json").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "way",
     [

@@ -103,6 +103,12 @@ def test_report_writes_a_page_and_its_numbers(
 ) -> None:
     arguments = report_arguments(tmp_path / "new" / "out", synthetic_shards, evaluated)
     assert report.main([*arguments, "--note", "Simulated data. \udcff"]) == 0
+    for other, message in (
+        (report_arguments(tmp_path / "new/out", synthetic_shards, {"new": evaluated["glass"]}), "of glass, single"),
+        ([*arguments, "--split", "valid"], "is a report on the split test: give another folder"),
+    ):
+        with pytest.raises(InputError, match=message):  # it would be lost
+            report.main(other)
     document = json.loads((tmp_path / "new" / "out" / "report.json").read_text())
     for name, run in evaluated.items():
         evaluation = json.loads((run / "evaluation-test.json").read_text())

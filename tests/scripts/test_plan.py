@@ -48,6 +48,16 @@ def test_a_frozen_backbone_needs_less():
     assert frozen.optimiser < 0.6 * plain.optimiser
 
 
+@pytest.mark.parametrize(
+    ("batch", "crops", "chunk", "shared", "counted_mib"),  # as count_by_shapes counts them
+    [(4, 4, None, False, 1999), (16, 16, 1, False, 2472), (16, 4, None, True, 2863)],
+)
+def test_checkpointed_activations_are_estimated(batch, crops, chunk, shared, counted_mib):
+    found = planner("glass_resnet50", "model.grad_checkpoint_global=true", f"model.share_backbone={shared}")
+    assert found.estimate(batch, crops, chunk).peak / 2**20 == pytest.approx(counted_mib, rel=0.1)
+    assert not found.errors()  # no measured step had them
+
+
 def test_a_moving_average_is_a_copy_of_the_weights():
     """The moving average is a copy of all weights, including frozen ones and statistics, as training keeps it."""
 
@@ -111,6 +121,10 @@ def test_the_precision_may_come_from_a_setting(capsys):
         (
             ["--preset", "glass_tiny", "--gpu-memory-gib", "12", "--set", "precision=bf16"],
             "--precision float32 contradicts --set precision=bf16",
+        ),
+        (
+            ["--preset", "glass_tiny", "--gpu-memory-gib", "12", "--crops", "8", "--set", "loader.num_crops=4"],
+            "--crops 8 contradicts --set loader.num_crops=4: leave one of them out",
         ),
         (["--preset", "glass_huge", "--gpu-memory-gib", "12"], "glass_huge"),
         (["--preset", "glass_resnet50", "--gpu-memory-gib", "-1"], "-1: must be above 0"),

@@ -211,7 +211,7 @@ def test_heatmaps_of_long_names_and_of_what_is_gone(run, paths, tmp_path, capsys
     files = ["--heatmaps", str(tmp_path / "maps"), "--dense", "--json", str(tmp_path / "o.json")]
     assert predict.main([str(run), str(gone), str(long), *files, "--no-stability"]) == 0
     told = capsys.readouterr().err
-    assert f"warning: no heat map of {gone}: unreadable" in told
+    assert f"warning: no heat map of {gone}: the file is missing or cannot be read (" in told
     assert told.endswith(f"wrote {tmp_path / 'o.json'}, {tmp_path / 'maps'}\n")
     names = [path.name for path in (tmp_path / "maps").iterdir()]
     assert sorted(names) == [f"000001-{'像' * 33}-dense.png", f"000001-{'像' * 33}.png"]

@@ -161,6 +161,17 @@ class TestRefusals:
             predict.main([str(run), str(moved), "--json", str(stopped / "o.json"), "--no-stability", "--resume"])
         partial.write_bytes(before)
 
+    def test_of_a_folder_that_took_the_place_of_another(self, run, images, stopped):
+        """Its files have the same names and lengths, and are older than the stopped run."""
+        moved, partial = stopped / "images", partial_path(stopped / "o.json")
+        shutil.copytree(images, moved)
+        before = partial.read_bytes()
+        later = re.sub(rb'"began_ns": ?\d+', b'"began_ns": %d' % (time.time_ns() + 10**9), before)
+        partial.write_bytes(later.replace(str(images).encode(), str(moved).encode()))
+        with pytest.raises(InputError, match=r"a verdict on .*/0\.jpg, which has changed since"):
+            predict.main([str(run), str(moved), "--json", str(stopped / "o.json"), "--no-stability", "--resume"])
+        partial.write_bytes(before)
+
     def test_of_a_link_to_a_link_that_changed(self, run, images, stopped):
         """The data set is ``latest``, a link to ``v1``, and ``v1`` is a link to where it lies on this machine."""
         latest, version = stopped / "latest", stopped / "v1"

@@ -235,6 +235,7 @@ def test_rows_are_there_as_they_come(untrained_run, paths, tmp_path, monkeypatch
     head, *images = [json.loads(line) for line in as_json.splitlines()]
     assert head["views"]["num_crops"] == 4
     assert [image["path"] for image in images] == [str(path) for path in paths[:2]]
+    assert [image.pop("file")[0] for image in images] == [Path(path).stat().st_size for path in paths[:2]]
     table = list(csv.DictReader(io.StringIO(as_csv)))
     assert [float(row["score"]) for row in table] == [image["score"] for image in images]
     assert [partial_path(path).read_text() for path in files] == [as_json, as_csv]

@@ -157,7 +157,7 @@ def test_the_sentence():
 
 
 def test_what_is_no_image_is_one_sentence():
-    assert says(b"no image") == ["nothing that could be read (not_an_image: begins with 'no image')"]
+    assert says(b"no image") == ["nothing that could be read (the file is not in a supported image format)"]
 
 
 def test_a_manifest_without_the_extra_is_named(monkeypatch):

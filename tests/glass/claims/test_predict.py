@@ -53,7 +53,7 @@ def test_lines_and_files(run, images, tmp_path, capsys):
     assert document == before
     assert claims[0] == [{"source": "iptc", "status": "not checked", "says": SAID}]
     assert [len(found) for found in claims] == [1, 1, 0, 1]
-    assert claims[3][0]["says"].startswith("nothing that could be read (not_an_image")
+    assert claims[3][0]["says"].startswith("nothing that could be read (the file is not in a supported image format)")
     with files["csv"].open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["claims"] for row in rows[:3]] == said
@@ -91,7 +91,7 @@ def test_sources_of_predictions(synthetic_dataset, monkeypatch):
     assert [claim.says for claim in claims_of(BytesSource("x", data))] == [SAID]
     assert claims_of(PixelSource("x", PIXELS)) == ()
     (gone,) = claims_of(FileSource(Path("gone.jpg")))
-    assert gone.says.startswith("nothing that could be read (unreadable")
+    assert gone.says.startswith("nothing that could be read (the file is missing or cannot be read)")
     forms = synthetic_dataset.column("stored_as")
     sources = row_sources(synthetic_dataset, range(len(synthetic_dataset)))
     monkeypatch.delattr(ShardDataset, "column")  # takes time by the length of the data set

@@ -92,6 +92,9 @@ def test_preset_then_file_then_set(tmp_path):
     assert config.optim.lr_global == config.optim.lr_head == 1e-3
     assert config.loader == load_preset("glass_tiny").loader
     assert asked("--config", path, "--seed", 9).seed == 9
+    for words in (["--seed", 9, "--set", "seed=8"], ["--augment", "--set", "loader.augment=0"]):
+        with pytest.raises(InputError, match=r"--(seed 9|augment 0\.5) contradicts --set .*: leave one of them out"):
+            asked("--config", path, *words)
     for without in ("epochs = 4\n", 'preset = ""\nepochs = 4\n', "\ufeffepochs = 4\n"):  # as Notepad writes it
         assert asked("--config", written(tmp_path, without), "--preset", "single_view_tiny").epochs == 4
 

@@ -239,6 +239,12 @@ def test_every_axis_has_a_label_and_loss_its_unit(runs: list[RunData]) -> None:
     assert {"AUROC", "epoch"} <= set(re.findall(r"<text[^>]*>([^<]*)<", auroc))
 
 
+def test_the_axis_of_auroc_ends_at_one(runs: list[RunData]) -> None:
+    perfect = [{**entry, "valid_auroc": 1.0} for entry in runs[0].epochs]
+    auroc = training_svg([replace(runs[0], epochs=perfect)])[1]
+    assert max(float(tick) for tick in re.findall(r">(\d\.\d+)</text>", auroc)) == 1.0
+
+
 def test_captions_of_wide_tables_keep_to_the_window(page: str) -> None:
     captions = re.findall(r"<caption>(.*?)</caption>", page, re.DOTALL)
     assert captions

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from glass.report.search_plots import search_svgs
+from glass.report.search_plots import _history, search_svgs
 
 SPACE = [
     {"name": "lr_local", "settings": ["optim.lr_local"], "low": 1e-6, "high": 1e-4},
@@ -53,6 +53,14 @@ def test_axes_have_units_and_the_scale_of_the_search(metric, best, worst):
     assert heights(svg, "1e-5") == pytest.approx((heights(svg, "1e-6") + heights(svg, "1e-4")) / 2, abs=0.5)
     assert heights(svg, "4") == pytest.approx((heights(svg, "2") + heights(svg, "10")) / 2, abs=0.5)
     assert ("validation loss (nats)" if metric == "loss" else "validation accuracy") in words(svg)
+
+
+def test_no_tick_of_a_proportion_is_above_one():
+    searched = document("auroc")
+    for trial in searched["trials"]:
+        trial["value"] = 1.0
+    ticks = [float(word) for word in words(_history(searched)) if re.fullmatch(r"\d\.\d+", word)]
+    assert max(ticks) == 1.0
 
 
 def test_a_document_without_its_space_is_drawn_from_the_values():

@@ -135,6 +135,15 @@ def test_an_option_that_cannot_be_trained_is_refused_before_the_search_is_record
     assert not any(tmp_path.iterdir())
 
 
+def test_a_misspelt_network_is_refused_before_options_are_combined(data, tmp_path, monkeypatch):
+    """Each combination builds a network, and there may be thousands."""
+    monkeypatch.setattr("glass.studies.plan.check_network", lambda _: pytest.fail("a combination was tried"))
+    plan = search_plan()
+    changes = ["model.tune_last_blocks=1,2,none", "model.local_backbone=none,test_resnte"]
+    with pytest.raises(InputError, match="no backbone called 'test_resnte'"):
+        Search(data, replace(plan, space=changed_space(plan.space, plan.config, changes)), tmp_path)
+
+
 @pytest.mark.slow  # a real training; what it raises is tested in test_tuning, what fails a trial here
 def test_a_step_that_does_not_fit_fails_its_trial_alone(data, tmp_path, monkeypatch):
     """The real training code is used. Only the first step of the first trial runs out of memory."""

@@ -132,6 +132,30 @@ def test_an_unknown_option_is_one_sentence(words, message, capsys):
     assert capsys.readouterr().err == f"command: {message} (see command --help)\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--epochs", "3"], "no option is called --epochs: give --set epochs=3"),
+        (["train", "--batch-size=8"], "no option is called --batch-size: give --set loader.global_batch_size=8"),
+        (["train", "--lr", "1e-4"], "no option is called --lr: give --set optim.lr=1e-4"),
+        (["train", "--learning-rate"], "no option is called --learning-rate: give --set optim.lr=VALUE"),
+        (["train", "--device", "cpu"], "no option is called --device"),
+        (["train", "shards", "--preset", "glass_tiny"], "unrecognized arguments: shards: give --data shards"),
+        (["train", "--data", "shards", "out"], "unrecognized arguments: out"),
+        (["plan", "--num-crops", "8"], "no option is called --num-crops: give --set loader.num_crops=8"),
+        (["tune", "--loader.num-crops", "8"], "no option is called --loader.num-crops: give --set loader.num_crops=8"),
+        (["predict", "--threshold", "0.7"], "glass calibrate --max-fpr chooses the threshold of a model"),
+    ],
+)
+def test_a_setting_given_as_an_option_is_explained(words, message, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(words)
+    assert done.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"glass {words[0]}: ")
+    assert f"{message} (see glass {words[0]} --help)\n" in told
+
+
 def test_what_argparse_takes_is_taken():
     """Abbreviated options, values that contain a space, and words after ``--`` are not taken for unknown options."""
     command = CommandParser(prog="command")
