@@ -102,6 +102,7 @@ def test_a_trial_killed_while_it_was_recorded_as_failed_may_complete(data, tmp_p
     assert row["value"] is not None
 
 
+@pytest.mark.slow  # builds a dozen networks; that options exclude each other is tested above
 def test_options_that_only_suit_each_other_can_be_searched(data, tmp_path):
     """The preset's network has no attention that LoRA could adapt, but no trial has that network."""
     pytest.importorskip("peft")
