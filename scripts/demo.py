@@ -12,6 +12,7 @@ import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from shards.cli.command import CommandParser, run_command
 from shards.errors import InputError
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     """Loads the detector and serves the page until the command is interrupted. Returns exit code 0."""
     arguments = parser().parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    # Gradio's history keeps uploads in the browser, and lets a caller have them sent to a bucket on the hub.
+    os.environ["GRADIO_RUN_HISTORY"] = "False"
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.predict.detector import Detector
     from glass.share.uploads import upload_folder
@@ -58,21 +61,24 @@ def _serve(detector: "Detector", warned: list[str], arguments: argparse.Namespac
     from glass.share.uploads import MAX_UPLOAD_BYTES, delete_old
 
     page = build_page(detector, warned)
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host  # IPv6, as in addresses of pages
     try:
-        page.launch(
-            server_name=arguments.host,
-            server_port=arguments.port,
-            share=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            max_file_size=MAX_UPLOAD_BYTES,
-        )
+        # Gradio first asks its own page, which a proxy would not find.
+        with mock.patch.dict(os.environ, NO_PROXY="*", no_proxy="*"):
+            page.launch(
+                server_name=host,
+                server_port=arguments.port,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                max_file_size=MAX_UPLOAD_BYTES,
+            )
     except OSError as error:
         raise InputError(
             f"cannot listen on port {arguments.port} of {arguments.host}: give another --port, or as --host an "
             "address of this machine"
         ) from error
-    print(f"open http://{arguments.host}:{arguments.port} (stop with Ctrl-C)", flush=True)
+    print(f"open http://{host}:{arguments.port} (stop with Ctrl-C)", flush=True)
     try:
         while True:
             time.sleep(SWEEP_EVERY_S)

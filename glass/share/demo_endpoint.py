@@ -41,7 +41,8 @@ def add_endpoint(detector: "Detector") -> None:
 
     def predict(image: str | None) -> str:
         if not image:
-            raise gradio.Error("image is missing: give a file, such as gradio_client's handle_file(PATH)")
+            message = "image is missing: give a file, such as gradio_client's handle_file(PATH)"
+            raise gradio.Error(message, print_exception=False)  # no traceback on the server for a caller's mistake
         return endpoint_answer(detector, Path(image))
 
     upload, document = gradio.File(type="filepath", visible=False), gradio.Textbox(visible=False)

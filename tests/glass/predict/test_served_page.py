@@ -21,7 +21,8 @@ from tests.machine.loopback import counting
 @pytest.fixture
 def served_page(run, tmp_path):
     """The address of ``glass demo``, which runs in its own process because Gradio issues warnings and opens sockets.
-    There, Gradio's library for fetching is made to treat local addresses as public ones."""
+    There, Gradio's library for fetching is made to treat local addresses as public ones. The environment names a proxy
+    that does not exist, since the page must not need one."""
     if importlib.util.find_spec("gradio") is None:
         pytest.skip("needs the extra demo")
     with socket.socket() as free:
@@ -31,7 +32,9 @@ def served_page(run, tmp_path):
     (tmp_path / "site/sitecustomize.py").write_text("import safehttpx\nsafehttpx.is_public_ip = lambda _: True\n")
     paths = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "scripts.demo", str(run), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths}) as served:
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}
+    environment = os.environ | proxies | {"PYTHONPATH": paths}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as served:
         try:
             assert served.stdout is not None
             assert f"http://127.0.0.1:{port}" in served.stdout.readline()
@@ -44,6 +47,9 @@ def served_page(run, tmp_path):
 def test_the_page_is_served_and_listens_here_only(served_page):
     with urllib.request.urlopen(f"{served_page}/", timeout=60) as answer:
         assert b"Is this image generated?" in answer.read()
+    # Gradio's history of runs, in the browser or in a bucket on the hub, is off.
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{served_page}/gradio_api/runs", timeout=60)
 
 
 @pytest.mark.slow
@@ -88,6 +94,34 @@ def test_programs_ask_the_page_as_the_docs_say(served_page, run, paths, tmp_path
     )
     done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines()[-1] == "/predict"
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_gradio_gets_no_proxy_no_history_and_addresses_as_it_wants_them(host, shown, monkeypatch, capsys):
+    got = {}
+
+    class Page:
+        def launch(self, **options):
+            names = ("NO_PROXY", "no_proxy", "GRADIO_RUN_HISTORY")
+            got.update(options, **{name: os.environ.get(name) for name in names})
+
+        def close(self, **_):
+            pass
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    for name, value in {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.org", "GRADIO_RUN_HISTORY": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("glass.predict.detector.Detector.from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr("glass.share.demo_page.build_page", lambda *_: Page())
+    monkeypatch.setattr(demo.time, "sleep", interrupted)
+    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
+    assert demo.main(["run", "--host", host, "--port", "99"]) == 0
+    assert f"open http://{shown}:99 " in capsys.readouterr().out
+    assert (got["server_name"], got["NO_PROXY"], got["no_proxy"]) == (shown, "*", "*")
+    assert got["GRADIO_RUN_HISTORY"] == "False"
+    assert os.environ["NO_PROXY"] == "example.org"
 
 
 def test_an_address_of_another_machine_is_reported(monkeypatch):
