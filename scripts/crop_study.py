@@ -21,7 +21,7 @@ from glass.presets import load_preset
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
-from shards.files.outputs import make_folder
+from shards.files.outputs import locked, make_folder
 from shards.manifest.dataset import ShardDataset
 
 from .arguments import (
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
     plan = CropPlan(config, options.crops, options.steps)
     make_folder(options.output)
-    with OpenShards(dataset) as data:
+    with locked(options.output, "study"), OpenShards(dataset) as data:
         finished = finished_crop_study(plan, options.output, data)
         if finished is not None:
             _write_plots(finished, options.output)  # an earlier run may have been killed before it wrote them

@@ -18,7 +18,7 @@ from glass.config.set_option import add_settings
 from glass.presets import load_preset
 from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
-from shards.files.outputs import make_folder
+from shards.files.outputs import locked, make_folder
 from shards.manifest.dataset import ShardDataset
 
 from .arguments import (
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
     plan = FinalPlan(config, options.seeds, options.hold_out)
     make_folder(options.output)
-    with OpenShards(dataset) as data:
+    with locked(options.output, "study"), OpenShards(dataset) as data:
         if is_finished(plan, options.output, data):
             print(f"{options.output} is finished: see final_runs.json in it")
             return 0

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from shards.cli.command import CommandParser, printable, run_command
-from shards.files.outputs import make_folder
+from shards.files.outputs import locked, make_folder
 from shards.manifest.dataset import ShardDataset
 from shards.optional import require_installed
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     def report(line: str) -> None:
         print(printable(f"[{(time.monotonic() - start) / 60:5.1f} min] {line}"), flush=True)
 
-    with OpenShards(dataset) as data:
+    with locked(options.output, "study"), OpenShards(dataset) as data:
         budget = BUDGETS[options.budget]
         try:
             Study(data, budget, options.output, report).run()

@@ -33,7 +33,7 @@ from shards.manifest.tiled_bytes import tiled_bytes
 __all__ = ["CHECKS", "Finding", "verify_dataset"]
 
 CHECKS = {
-    "counts": "dataset.json agrees with the manifest, and lists every tar in the folder",
+    "counts": "dataset.json agrees with the manifest, and lists every tar in the folder (of an index: every sidecar)",
     "manifest": "samples.arrow has the SHA-256 in dataset.json, and agrees with each Parquet file",
     "tar": "each tar has the size and SHA-256 that dataset.json gives",
     "members": "each tar has the members in the manifest: names, order, offsets and lengths",

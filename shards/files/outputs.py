@@ -161,16 +161,16 @@ def _head(path: Path, length: int) -> bytes:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Context manager that locks the folder ``out``, so that no second build writes to it.
+def locked(out: Path, work: str = "build") -> Iterator[None]:
+    """Context manager that locks the folder ``out``, so that no second command of the same kind writes to it.
 
-    Raises ``InputError`` if another build holds the lock.
+    Raises ``InputError``, which calls the other command a ``work``, if it holds the lock.
     """
     with ExitStack() as held:
         try:
             held.enter_context(lock_unused(out))
         except BlockingIOError:
-            raise InputError(f"another build is writing to {out}, {holder(out)}: wait for it to end") from None
+            raise InputError(f"another {work} is writing to {out}, {holder(out)}: wait for it to end") from None
         yield
 
 

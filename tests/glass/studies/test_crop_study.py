@@ -14,10 +14,14 @@ from glass.memory.process_peak import ProcessPeak
 from glass.presets import load_preset
 from glass.report.crop_plots import crop_svgs
 from glass.studies import crop_inference, device_memory
+from glass.studies.budgets import BUDGETS
 from glass.studies.crop_documents import CropStudy, TrainingRow
 from glass.studies.crop_study import CropPlan, run_crop_study
+from scripts import crop_study, final_runs
+from scripts import study as whole_study
 from shards.errors import InputError
 from shards.files.documents import typed_document
+from shards.files.outputs import locked
 from tests.runs.least_study import SETTINGS, Killed
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
@@ -107,6 +111,16 @@ def test_a_damaged_file_is_reported_in_a_sentence(data, study, tmp_path, name):
     (tmp_path / name).write_text('{"num_crops": 1')
     with pytest.raises(InputError, match=rf"{name} is not .*: (delete|give)"):
         run_crop_study(data, plan(1), tmp_path)
+
+
+@pytest.mark.parametrize("command", [crop_study, final_runs, whole_study])
+def test_a_second_command_at_the_same_study_is_refused(synthetic_shards, tmp_path, monkeypatch, command):
+    """Both would go on, each with what the other has not finished: a study took a running trial for a whole search."""
+    monkeypatch.setitem(BUDGETS, "tiny", replace(BUDGETS["tiny"], hold_out=0.25, models=()))
+    monkeypatch.setattr("loaders.reading.open_shards.OpenShards", lambda _: pytest.fail("the study begins"))
+    options = ["--budget", "tiny"] if command is whole_study else ["--preset", "glass_tiny"]
+    with locked(tmp_path), pytest.raises(InputError, match=r"another study is writing to .*, process \d+"):
+        command.main(["--data", str(synthetic_shards), "--output", str(tmp_path), *options])
 
 
 def test_a_folder_of_something_else_is_refused(data, tmp_path):
