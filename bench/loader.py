@@ -35,10 +35,9 @@ from bench.harness.table import print_ratios, print_rows, print_skipped, print_s
 from bench.harness.task import Task
 from loaders import LoaderConfig
 from shards.cli.command import CommandParser
-from shards.cli.shown_url import shown_url
+from shards.cli.shown_url import as_url, shown_url
 from shards.cli.wording import counted
 from shards.manifest.dataset import ShardDataset
-from shards.store.folder import as_url
 
 __all__ = ["main", "parser"]
 

@@ -16,7 +16,7 @@ from shards.build.equalise import METHODS
 from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, LOSSY_FORMS, BuildSettings
 from shards.build.split import parse_shares
 from shards.cli.command import CommandParser, one_line, run_command
-from shards.cli.shown_url import shown_url
+from shards.cli.shown_url import as_url, shown_url
 from shards.cli.wording import counted
 from shards.dry_run.description import describe_sources
 from shards.errors import InputError
@@ -29,7 +29,6 @@ from shards.sources.note_file import NOTE_NAME
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceRules, lacking_classes
 from shards.sources.words import Words, parse_labels
-from shards.store.folder import as_url
 
 from .arguments import (
     add_groups,

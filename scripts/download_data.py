@@ -13,6 +13,7 @@ from typing import Any
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.shown_url import safe_text
 from shards.errors import InputError
+from shards.files.outputs import refuse_address
 
 from .arguments import script_parser
 
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     """Downloads the images, and links or copies them to OUT. Returns exit code 0."""
     options = parser().parse_args(argv)
     out: Path = options.output
+    refuse_address(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not an empty folder: give a new folder")
     source = options.source or _download()

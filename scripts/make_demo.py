@@ -35,6 +35,7 @@ from shards.cli.progress import progress_bar
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
+from shards.files.outputs import refuse_address
 from shards.sources.note_file import NOTE_NAME
 
 from .arguments import script_parser, thread_count
@@ -65,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     start = time.perf_counter()
     if args.networks:
         require_networks((*args.networks, *args.unseen))
+    refuse_address(args.out)
     _require_free(args.out)
     with _mapping(args.workers) as parallel_map:
         jobs, render_one = _plan(args, parallel_map)

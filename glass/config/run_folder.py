@@ -28,6 +28,7 @@ from shards.files.atomic import final_name, remove_temporaries, write_text_atomi
 from shards.files.documents import Number, document_text, typed_document, versioned_document
 from shards.files.json_file import parse_json, read_json, read_json_bytes
 from shards.files.locks import holder, try_lock
+from shards.files.outputs import refuse_address
 
 __all__ = ["EpochLine", "RunFolder", "RunRecord", "TrainedOn", "read_record"]
 
@@ -148,7 +149,9 @@ class RunFolder:
         os.close(descriptor)
 
     def refuse_foreign(self) -> None:
-        """Raises ``InputError`` if the path is a file, or a folder that holds something other than a run."""
+        """Raises ``InputError`` if the path is an address, a file, or a folder that holds something other than a
+        run."""
+        refuse_address(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: give a new folder as --output")
         if self.path.is_dir() and not self._record_path.exists() and any(self._foreign_entries()):

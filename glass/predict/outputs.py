@@ -52,11 +52,11 @@ class Outputs:
                 require_no_partial(path, resumable)
         if self.heatmaps is None:
             return
+        check_new_folder(self.heatmaps, "a new folder for the heat maps")
         try:
             self.heatmaps.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot create the folder {self.heatmaps}: {error.strerror or error}") from error
-        check_new_folder(self.heatmaps, "a new folder for the heat maps")
 
     def check_earlier(self, head: PredictionHead, names: Iterable[str]) -> list[Path]:
         """Returns the existing files that will be replaced.

@@ -10,6 +10,7 @@ import numpy as np
 
 from glass.predict.image_sources import FileSource, ImageSource, MemberSource, UnreadableSource
 from glass.predict.tar_sources import images_of_tar
+from shards.cli.shown_url import as_url, shown_url
 from shards.errors import InputError, require_sound_machine
 from shards.files.archives import archive_kind, unpack_first
 from shards.files.folder_walk import walk_folder
@@ -52,6 +53,8 @@ def find_images(arguments: Iterable[str], lines: Iterable[bytes] = ()) -> FoundI
             continue
         matches = _matching(argument)
         if not matches:
+            if as_url(argument) is not None:
+                raise InputError(f"{shown_url(argument)} is an address: download it, and give the local copy")
             raise InputError(f"{argument} does not exist: give files, folders, patterns or tars")
         for match in matches:
             _add_or_note(Path(match), found)

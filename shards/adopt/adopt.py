@@ -26,7 +26,7 @@ from shards.cli.progress import progress_bar
 from shards.errors import InputError
 from shards.files.atomic import remove_temporaries, write_text_atomic
 from shards.files.json_file import read_json
-from shards.files.outputs import cannot_write, locked
+from shards.files.outputs import cannot_write, locked, refuse_address
 from shards.manifest.dataset import MANIFEST_NAME
 from shards.manifest.group_list import GroupList, read_group_list
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
@@ -56,6 +56,7 @@ def index_tars(
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
     folder = out or folder_of(paths, found)
+    refuse_address(folder)
     tars = name_tars(found, folder)
     try:
         if folder.exists() and not folder.is_dir():

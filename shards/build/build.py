@@ -21,6 +21,7 @@ from shards.build.upload import RemoteOutput
 from shards.build.workers import Task, write_shards
 from shards.build.writer import ShardTask, read_record
 from shards.cli.progress import progress_bar
+from shards.cli.shown_url import as_url
 from shards.errors import InputError
 from shards.files.atomic import final_name, remove_temporaries
 from shards.files.outputs import cannot_write, locked
@@ -32,7 +33,6 @@ from shards.optional import require_installed
 from shards.sources.files import SCRATCH_NAME
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceList, SourceRules
-from shards.store.folder import as_url
 
 __all__ = ["ENGINES", "BuildReport", "build_dataset", "drawn_again"]
 

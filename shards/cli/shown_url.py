@@ -1,4 +1,5 @@
-"""Removes secrets from URLs before they are printed, logged, put into an exception or written to a file.
+"""Recognises the URLs of stores, and removes secrets from URLs before they are printed, logged, put into an exception
+or written to a file.
 
 A URL may contain a password before the ``@``, or, in its query, a signature that grants access to a store. Libraries
 quote whole URLs in their exception messages, including URLs to which a request was redirected. Those messages are
@@ -8,10 +9,12 @@ therefore passed through :func:`without_secrets` too.
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
-__all__ = ["SafeFormatter", "safe_text", "safe_words", "shown_url", "without_secrets"]
+__all__ = ["SafeFormatter", "as_url", "safe_text", "safe_words", "shown_url", "without_secrets"]
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]*")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]*|\b(?:https?|s3a?|gs|gcs|hf):/[^\s'\"<>]+")
+"""Matches a URL, also one that was turned into a ``Path`` and has lost a slash after its scheme."""
 _QUERY = re.compile(r"\?[\w.~%\-]+=[^\s'\")\]>]*")
 """Matches the query of a URL without scheme and host, as in the requests that HTTP libraries log."""
 
@@ -19,8 +22,21 @@ _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
 """Schemes whose paths may contain an ``@``. For all other schemes, such as those of databases, a password may contain
 any character. So everything before the last ``@`` is treated as user and password."""
 
+_STORE_URL = re.compile(r"^(s3|s3a|gs|gcs|http|https|hf|memory):/+(?=[^/])")
+
 _LEAST_SECRET = 4
 """A text leaks a secret if it contains this many consecutive characters of the secret."""
+
+
+def as_url(location: str | Path) -> str | None:
+    """Returns ``location`` as a URL if it has a protocol that can be read, or ``None`` if it is a path.
+
+    If a URL was turned into a ``Path``, for example on a command line, it has lost one of the two slashes after the
+    scheme. That slash is restored.
+    """
+    text = str(location)
+    found = _STORE_URL.match(text)
+    return f"{found[1]}://{text[found.end() :].rstrip('/')}" if found else None
 
 
 def shown_url(url: str) -> str:
@@ -63,7 +79,8 @@ def without_secrets(text: str) -> str:
 def _shown_match(found: "re.Match[str]") -> str:
     url = found[0]
     end = len(url.rstrip(".,;:)]"))
-    return shown_url(url[:end]) + url[end:]
+    scheme, _, rest = url[:end].partition(":/")
+    return shown_url(f"{scheme}://{rest.removeprefix('/')}") + url[end:]
 
 
 def safe_text(error: BaseException, url: str = "") -> str:

@@ -13,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from shards.cli.shown_url import as_url, shown_url
 from shards.errors import InputError, trouble_of
 from shards.files.json_file import read_json
 from shards.files.locks import holder, lock_unused
@@ -28,6 +29,7 @@ __all__ = [
     "is_parquet_with",
     "locked",
     "make_folder",
+    "refuse_address",
     "report_full_disk",
     "require_different",
     "starts_with",
@@ -43,6 +45,18 @@ HEAD_BYTES = 4096
 """Number of bytes at the beginning of a file that :func:`holds_mark` searches for a command's mark."""
 
 
+def refuse_address(path: Path) -> None:
+    """Raises ``InputError`` if a user gave the address of a store (``s3://…``) for an output.
+
+    As a path, it would become a folder called ``s3:`` in the current folder.
+    """
+    if (url := as_url(path)) is not None:
+        raise InputError(
+            f"{shown_url(url)} is in a store, but this output is written to a local disk only: give a local path, and "
+            "copy it to the store afterwards"
+        )
+
+
 def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False) -> bool:
     """Checks that ``path`` can be written. Returns whether it is an existing file of ours, which will be replaced.
 
@@ -50,6 +64,7 @@ def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, f
     returns false for the existing file. If ``folder_is_made`` is set, the parent folder may be missing, since the
     command creates it later.
     """
+    refuse_address(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file, or move the folder away")
     if not path.parent.is_dir():
@@ -92,6 +107,7 @@ def _not_writable(folder: Path, error: OSError, remedy: str) -> str:
 
 def check_new_folder(folder: Path, what: str = "a new folder") -> None:
     """Raises ``InputError`` unless ``folder`` is missing or an empty folder. Does not create it."""
+    refuse_address(folder)
     try:
         taken = folder.is_dir() and any(folder.iterdir())
     except OSError as error:
@@ -179,6 +195,7 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 
     Raises ``InputError`` if the folder cannot be created or written to.
     """
+    refuse_address(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from shards.cli.shown_url import as_url
 from shards.errors import InputError
 from shards.files.arrow_file import map_table
 from shards.files.file_names import is_file_name
 from shards.manifest.fetch import fetch_description
 from shards.manifest.info import INFO_NAME, DatasetInfo, ShardInfo, SplitCounts, read_info
 from shards.manifest.schema import BUILD_ID, SAMPLE_SCHEMA, SPLITS, require_manifest_format
-from shards.store.folder import RemoteFolder, as_url
+from shards.store.folder import RemoteFolder
 
 __all__ = ["MANIFEST_NAME", "DatasetInfo", "ShardDataset", "ShardInfo", "SplitCounts"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from shards.cli.shown_url import as_url
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.archives import archive_kind
@@ -25,7 +26,6 @@ from shards.sources.links import notes_on_links
 from shards.sources.lists import read_list
 from shards.sources.rows import LIST_SUFFIXES
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceList, SourceRules, notes_on_splits
-from shards.store.folder import as_url
 
 __all__ = ["read_sources"]
 

@@ -11,7 +11,6 @@ need:
 Credentials are looked up where each store's own tools look for them.
 """
 
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -28,27 +27,15 @@ from shards.store.http_store import HttpStore
 from shards.store.retry import GaveUp, retry
 from shards.store.settings import RemoteSettings
 
-__all__ = ["RemoteFolder", "RemoteUnavailable", "as_url"]
+__all__ = ["RemoteFolder", "RemoteUnavailable"]
 
 T = TypeVar("T")
 
-_URL = re.compile(r"^(s3|s3a|gs|gcs|http|https|hf|memory):/+(?=[^/])")
 _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 
 
 class RemoteUnavailable(InputError):
     """The store did not deliver a file, and retries failed or cannot help. The message names the file and the cause."""
-
-
-def as_url(location: str | Path) -> str | None:
-    """Returns ``location`` as a URL if it has a protocol that can be read, or ``None`` if it is a path.
-
-    If a URL was turned into a ``Path``, for example on a command line, it has lost one of the two slashes after the
-    scheme. That slash is restored.
-    """
-    text = str(location)
-    found = _URL.match(text)
-    return f"{found[1]}://{text[found.end() :].rstrip('/')}" if found else None
 
 
 class RemoteFolder:

@@ -269,7 +269,7 @@ def test_wrong_input_is_one_sentence(plain_run, paths, tmp_path, monkeypatch):
         ([str(plain_run), paths[0], "--coverage", "all", "--sampling", "all"], "and the sampling rule"),
         ([str(plain_run), paths[0], "--json", str(tmp_path / "no" / "x.json")], "does not exist"),
         ([str(plain_run), paths[0], "--csv", str(tmp_path)], "is a folder"),
-        ([str(plain_run), paths[0], "--heatmaps", paths[0]], "cannot create the folder"),
+        ([str(plain_run), paths[0], "--heatmaps", paths[0]], "is a file: give a new folder"),
     ]
     if not torch.cuda.is_available():
         cases.append(([str(plain_run), paths[0], "--device", "cuda"], "no CUDA device"))

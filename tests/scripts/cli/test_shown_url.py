@@ -42,6 +42,7 @@ def test_what_is_shown_of_an_address(url: str) -> None:
         "Max retries exceeded with url: /path?X-Amz-Signature=hunter2&b=c (Caused by x)",
         'Failed to connect to proxy URL: "http://me:hunter2@proxy:3128"',
         "InvalidURL: http://me:hunter2@host:x/y",
+        "https:/me:hunter2@host/x.tar does not exist",
     ],
 )
 def test_texts_of_libraries(text: str) -> None:
@@ -50,7 +51,7 @@ def test_texts_of_libraries(text: str) -> None:
 
 
 def test_other_texts_stay_as_they_are() -> None:
-    for text in ("give sqlite:///FILE, journal:///FILE or a database", "what? a=b", "x?.png, 1:2"):
+    for text in ("give sqlite:///FILE, journal:///FILE or a database", "what? a=b", "x?.png, 1:2", "/a/b:/c", "C:/x@y"):
         assert without_secrets(text) == text
     assert safe_words(ValueError("")) == "ValueError"
     assert safe_words(ValueError("no\nmore")) == "ValueError: no"
