@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
 
     with print_decoder_warnings() as warned:
         detector = Detector.from_pretrained(arguments.model, device=arguments.device)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that uploads are deleted then
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     with upload_folder() as uploads:
         _serve(detector, warned, arguments, uploads)
     return 0

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -19,8 +20,8 @@ from tests.machine.loopback import counting
 
 
 @pytest.fixture
-def served_page(run, tmp_path):
-    """The address of ``glass demo``, which runs in its own process because Gradio issues warnings and opens sockets.
+def served(run, tmp_path):
+    """The process of ``glass demo``, which runs in its own process because Gradio issues warnings and opens sockets.
     There, Gradio's library for fetching is made to treat local addresses as public ones. The environment names a proxy
     that does not exist, since the page must not need one."""
     if importlib.util.find_spec("gradio") is None:
@@ -33,14 +34,18 @@ def served_page(run, tmp_path):
     paths = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "scripts.demo", str(run), "--port", str(port)]
     proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}
-    environment = os.environ | proxies | {"PYTHONPATH": paths}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as served:
+    environment = os.environ | proxies | {"PYTHONPATH": paths, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
-            assert served.stdout is not None
-            assert f"http://127.0.0.1:{port}" in served.stdout.readline()
-            yield f"http://127.0.0.1:{port}"
+            yield process
         finally:
-            served.terminate()
+            process.terminate()
+
+
+@pytest.fixture
+def served_page(served):
+    """The address at which ``glass demo`` serves its page."""
+    return re.findall(r"http://127\.0\.0\.1:\d+", served.stdout.readline())[0]
 
 
 @pytest.mark.slow
@@ -68,6 +73,20 @@ def test_the_page_fetches_no_address_that_a_caller_gives(served_page):
         with urllib.request.urlopen(f"{call}/{event}", timeout=60) as answer:
             assert answer.read().startswith(b"event: error")
     assert asked == []
+
+
+@pytest.mark.slow
+def test_uploads_do_not_outlive_the_terminal(served_page, served, paths, tmp_path):
+    boundary = b"--x\r\nContent-Disposition: form-data; name=files; filename=a.jpg\r\n\r\n"
+    body = boundary + Path(paths[0]).read_bytes() + b"\r\n--x--\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    request = urllib.request.Request(f"{served_page}/gradio_api/upload", body, kind)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        (stored,) = json.load(answer)
+    assert Path(stored).is_relative_to(tmp_path)
+    served.send_signal(signal.SIGHUP)
+    served.wait(timeout=60)
+    assert not [*tmp_path.glob("glass-demo-*")]
 
 
 @pytest.mark.slow
@@ -111,17 +130,19 @@ def test_gradio_gets_no_proxy_no_history_and_addresses_as_it_wants_them(host, sh
     def interrupted(_):
         raise KeyboardInterrupt
 
-    for name, value in {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.org", "GRADIO_RUN_HISTORY": "1"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.setenv("GRADIO_RUN_HISTORY", "1")
     monkeypatch.setattr("glass.predict.detector.Detector.from_pretrained", lambda *_, **__: None)
     monkeypatch.setattr("glass.share.demo_page.build_page", lambda *_: Page())
     monkeypatch.setattr(demo.time, "sleep", interrupted)
-    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
+    heard: list[int] = []
+    monkeypatch.setattr(demo.signal, "signal", lambda number, _: heard.append(number))
     assert demo.main(["run", "--host", host, "--port", "99"]) == 0
     assert f"open http://{shown}:99 " in capsys.readouterr().out
     assert (got["server_name"], got["NO_PROXY"], got["no_proxy"]) == (shown, "*", "*")
     assert got["GRADIO_RUN_HISTORY"] == "False"
     assert os.environ["NO_PROXY"] == "example.org"
+    assert heard == [signal.SIGTERM, signal.SIGHUP]
 
 
 def test_an_address_of_another_machine_is_reported(monkeypatch):

@@ -51,7 +51,7 @@ def test_an_output_in_a_store_is_refused(
     """Before, it became a folder called ``s3:`` in the current folder, and was announced as written."""
     monkeypatch.chdir(tmp_path)
     given = {"DATA": str(synthetic_shards), "RUN": str(plain_run), "a=RUN": f"a={plain_run}", "IMAGE": paths[0]}
-    with pytest.raises(InputError, match=r"^s3://bucket/x\S* is in a store, but this output is written to a local disk"):
+    with pytest.raises(InputError, match=r"^s3://bucket/x\S* is in a store, but this output is written to a local"):
         command.main([*(given.get(word, word) for word in words), ADDRESS])
     assert os.listdir(tmp_path) == []
 
