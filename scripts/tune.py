@@ -13,6 +13,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
@@ -57,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs or continues a search, then writes and prints the results. Returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
     options = parse(words)
+    if options.as_worker:
+        threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
     require_one_process("glass tune")
     config = settings(options)
     space = _space(options, config)
@@ -215,6 +219,16 @@ def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
     gpu = gpu_of_worker(number, torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
     return subprocess.Popen([sys.executable, "-m", f"{__package__}.tune", *words, "--as-worker"], env=environment)
+
+
+def _stop_with_parent(parent: int) -> None:
+    """Waits in a worker until the process that started it has ended, then stops the worker, with a checkpoint.
+
+    Otherwise, a search whose main process was killed would go on unseen.
+    """
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:

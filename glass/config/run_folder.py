@@ -259,10 +259,9 @@ class RunFolder:
                     "as --output, or the settings with which it was started"
                 )
         if before["data"]["dataset_json_sha256"] != data["dataset_json_sha256"]:
-            raise InputError(
-                f"{self.path} holds a run on another data set ({before['data']['name']}, now {data['name']}): give "
-                "another folder as --output"
-            )
+            name, other = data["name"], before["data"]["name"]
+            which = f"{other}, now {name}" if other != name else f"{name} before it was built again"
+            raise InputError(f"{self.path} holds a run on another data set ({which}): give another folder as --output")
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the run as finished in ``run.json``, and records a ``summary`` of its result."""

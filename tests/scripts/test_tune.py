@@ -209,3 +209,27 @@ def test_a_crop_study_that_was_killed_ends_the_same(synthetic_shards, tmp_path):
     tensors = [[r["memory"].get("tensor_bytes") for r in d["training"]] for d in found]
     assert (accuracy[0], curves[0], tensors[0]) == (accuracy[1], curves[1], tensors[1])
     assert "is finished" in run(command("crop_study", synthetic_shards, killed, *words))
+
+
+def test_a_worker_stops_when_its_main_process_is_killed():
+    """It used to train the rest of the search unseen."""
+    worker = (
+        "import os, time\n"
+        "from scripts import tune\n"
+        "def search(*_): print('searching', os.getpid(), flush=True); time.sleep(600)\n"
+        "tune.require_one_process = search\n"
+        "tune.main(['--data', 'd', '--preset', 'glass_tiny', '--as-worker'])\n"
+    )
+    main = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
+    with subprocess.Popen([sys.executable, "-c", main], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        searching, number = process.stdout.readline().split()
+        assert searching == "searching"
+        found = psutil.Process(int(number))
+        process.kill()
+    try:
+        psutil.wait_procs([found], timeout=60)
+        assert not found.is_running() or found.status() == psutil.STATUS_ZOMBIE
+    finally:
+        if found.is_running():
+            found.kill()

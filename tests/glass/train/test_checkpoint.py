@@ -237,6 +237,8 @@ def test_another_runs_folder_is_refused_by_name(begun, key, value):
 def test_another_data_set_is_refused(begun):
     with pytest.raises(InputError, match=r"another data set \(demo, now else\)"):
         begun.begin(RunConfig(), {"name": "else", "dataset_json_sha256": "b" * 64}, {})
+    with pytest.raises(InputError, match=r"another data set \(demo before it was built again\)"):
+        begun.begin(RunConfig(), {"name": "demo", "dataset_json_sha256": "b" * 64}, {})
 
 
 def test_a_run_that_failed_before_its_first_checkpoint_may_begin_anew(tmp_path):
