@@ -12,7 +12,6 @@ import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest import mock
 
 from shards.cli.command import CommandParser, run_command
 from shards.errors import InputError
@@ -63,18 +62,18 @@ def _serve(detector: "Detector", warned: list[str], arguments: argparse.Namespac
     from glass.share.uploads import MAX_UPLOAD_BYTES, delete_old
 
     page = build_page(detector, warned)
+    # Gradio first asks its own page, which a proxy would not find. Nothing else is fetched from now on.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host  # IPv6, as in addresses of pages
     try:
-        # Gradio first asks its own page, which a proxy would not find.
-        with mock.patch.dict(os.environ, NO_PROXY="*", no_proxy="*"):
-            page.launch(
-                server_name=host,
-                server_port=arguments.port,
-                share=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                max_file_size=MAX_UPLOAD_BYTES,
-            )
+        page.launch(
+            server_name=host,
+            server_port=arguments.port,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size=MAX_UPLOAD_BYTES,
+        )
     except OSError as error:
         raise InputError(
             f"cannot listen on port {arguments.port} of {arguments.host}: give another --port, or as --host an "

@@ -19,6 +19,14 @@ from shards.errors import InputError
 from tests.machine.loopback import counting
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """Variables that the command sets for the rest of its process, with what a user may have set."""
+    values = {"NO_PROXY": "example.org", "no_proxy": "example.org", "GRADIO_RUN_HISTORY": "1"}
+    for name, value in (values | {"GRADIO_ANALYTICS_ENABLED": "True"}).items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
 def served(run, tmp_path):
     """The process of ``glass demo``, which runs in its own process because Gradio issues warnings and opens sockets.
@@ -130,8 +138,6 @@ def test_gradio_gets_no_proxy_no_history_and_addresses_as_it_wants_them(host, sh
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setenv("NO_PROXY", "example.org")
-    monkeypatch.setenv("GRADIO_RUN_HISTORY", "1")
     monkeypatch.setattr("glass.predict.detector.Detector.from_pretrained", lambda *_, **__: None)
     monkeypatch.setattr("glass.share.demo_page.build_page", lambda *_: Page())
     monkeypatch.setattr(demo.time, "sleep", interrupted)
@@ -141,7 +147,6 @@ def test_gradio_gets_no_proxy_no_history_and_addresses_as_it_wants_them(host, sh
     assert f"open http://{shown}:99 " in capsys.readouterr().out
     assert (got["server_name"], got["NO_PROXY"], got["no_proxy"]) == (shown, "*", "*")
     assert got["GRADIO_RUN_HISTORY"] == "False"
-    assert os.environ["NO_PROXY"] == "example.org"
     assert heard == [signal.SIGTERM, signal.SIGHUP]
 
 
