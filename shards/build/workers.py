@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait as wait_for_handles
 from multiprocessing.sharedctypes import Synchronized
+from types import FrameType
 from typing import Any, Protocol
 
 from shards.allocation import keep_freed_memory
@@ -62,18 +63,53 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
     with _explained():
         done, stop, started = (context.Value(kind, 0) for kind in "qbq")
         pool = ProcessPoolExecutor(min(workers, len(ordered)), context, _start_worker, (done, stop, started))
-    try:
-        with _explained():  # the first call starts the processes
-            futures = [pool.submit(_work, task) for task in ordered]
-        _collect(futures, done, advance)
-    except BrokenProcessPool as error:
-        raise MachineTrouble(
-            "a worker process died (out of memory, or a failing disk?): run the same command again to continue, with "
-            "fewer --workers"
-        ) from error
-    finally:
-        stop.value = 1
-        pool.shutdown(wait=True, cancel_futures=True)
+    with _HeldInterrupt() as interrupt:
+        try:
+            with _explained():  # the first call starts the processes
+                futures = [pool.submit(_work, task) for task in ordered]
+            _collect(futures, done, advance, interrupt)
+        except BrokenProcessPool as error:
+            raise MachineTrouble(
+                "a worker process died (out of memory, or a failing disk?): run the same command again to continue, "
+                "with fewer --workers"
+            ) from error
+        finally:
+            stop.value = 1
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _HeldInterrupt:
+    """Context manager that holds back the first Ctrl-C until :meth:`raise_heard` is called, or until the end.
+
+    A ``KeyboardInterrupt`` inside ``concurrent.futures`` may leave the lock of a future acquired, for which the pool's
+    shutdown would wait forever.
+    """
+
+    def __init__(self) -> None:
+        self._heard = self._passed_on = False
+        self._handler = signal.getsignal(signal.SIGINT)
+
+    def __enter__(self) -> "_HeldInterrupt":
+        if callable(self._handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if signal.getsignal(signal.SIGINT) == self._hear:
+            signal.signal(signal.SIGINT, self._handler)
+        if kind is None:
+            self.raise_heard()
+
+    def raise_heard(self) -> None:
+        """Passes a signal that was held back to the earlier handler, which usually raises ``KeyboardInterrupt``."""
+        if self._heard and not self._passed_on and callable(self._handler):
+            self._passed_on = True
+            self._handler(signal.SIGINT, None)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self._passed_on and callable(self._handler):  # the user insists
+            self._handler(number, frame)
+        self._heard = True
 
 
 @contextmanager
@@ -88,10 +124,13 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
-def _collect(futures: list[Future[None]], done: "Synchronized[int]", advance: Callable[[int], object]) -> None:
+def _collect(
+    futures: list[Future[None]], done: "Synchronized[int]", advance: Callable[[int], object], interrupt: _HeldInterrupt
+) -> None:
     pending, counted = set(futures), 0
     while pending:
         finished, pending = wait(pending, _POLL_S, FIRST_COMPLETED)
+        interrupt.raise_heard()
         now = done.value
         advance(now - counted)
         counted = now

@@ -211,6 +211,7 @@ def test_a_crop_study_that_was_killed_ends_the_same(synthetic_shards, tmp_path):
     assert "is finished" in run(command("crop_study", synthetic_shards, killed, *words))
 
 
+@pytest.mark.slow  # two processes, one of them killed
 def test_a_worker_stops_when_its_main_process_is_killed():
     """It used to train the rest of the search unseen."""
     worker = (

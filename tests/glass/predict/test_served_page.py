@@ -142,6 +142,7 @@ def test_gradio_gets_no_proxy_no_history_and_addresses_as_it_wants_them(host, sh
     monkeypatch.setattr("glass.share.demo_page.build_page", lambda *_: Page())
     monkeypatch.setattr(demo.time, "sleep", interrupted)
     heard: list[int] = []
+    monkeypatch.setattr(demo.signal, "getsignal", lambda _: signal.SIG_DFL)  # under nohup, SIGHUP would be ignored
     monkeypatch.setattr(demo.signal, "signal", lambda number, _: heard.append(number))
     assert demo.main(["run", "--host", host, "--port", "99"]) == 0
     assert f"open http://{shown}:99 " in capsys.readouterr().out
