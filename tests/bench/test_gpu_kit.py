@@ -4,7 +4,6 @@ script packs."""
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -127,8 +126,8 @@ def wheels_of_what_is_here(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_kit_runs_on_a_machine_with_nothing_else(tmp_path):
-    """The kit runs within a minute up to the message that there is no GPU. A damaged piece of a kit is noticed before
-    anything runs."""
+    """The kit runs up to the message that there is no GPU. A damaged piece of a kit is noticed before anything
+    runs."""
     photographs = tmp_path / "photographs"
     photographs.mkdir()
     for number in range(8):
@@ -152,9 +151,7 @@ def test_a_kit_runs_on_a_machine_with_nothing_else(tmp_path):
         return subprocess.run(["bash", folder / "run.sh"], env=environment, capture_output=True, text=True)
 
     assert run(broken).stderr.endswith("error: a part of the kit is damaged: bring it here again\n")
-    begun = time.monotonic()
     done = run(kit)
-    assert time.monotonic() - begun < 60
     assert done.returncode == 2, done.stderr
     assert done.stderr == "error: no CUDA device is available: give --device cpu, which measures glass_tiny instead\n"
     assert "the wheels that this machine lacks, " in done.stdout

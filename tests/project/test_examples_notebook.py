@@ -53,8 +53,11 @@ def test_it_runs_and_its_verdicts_are_right(command_glass: None, tmp_path: Path)
     nbformat = pytest.importorskip("nbformat", reason="the extra [dev-slow] is not installed")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=resources).execute()
     cells = code_cells(notebook)
+    try:
+        nbclient.NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=resources).execute()
+    except nbclient.exceptions.CellExecutionError as error:  # often the fault of a command in an earlier cell
+        raise AssertionError("\n".join(text_of(cell) for cell in cells)) from error
     texts = [text_of(cell) for cell in cells]
     assert any("built " in text and "60 samples" in text for text in texts)
     assert any("finished: best epoch" in text for text in texts)
