@@ -27,8 +27,8 @@ SPLIT = "calibration"
 """The split meant for calibration."""
 
 FEW_REAL = 300
-"""The command prints a note if the split has fewer real images than this: 1 % of them, the default --max-fpr, would be
-fewer than three."""
+"""The command prints a note if the real images of the split come from fewer scenes than this: 1 % of them, the default
+--max-fpr, would be fewer than three."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -166,10 +166,9 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
     if not kept.any():
         raise InputError(f"none of the images of {arguments.split} in {dataset.where} can be read")
     margin = np.array([value for value in scored if value is not None], np.float64)
-    label = dataset.column("label")[rows][kept]
-    calibration = fit_calibration(
-        margin, label, views, detector.trained.weights_sha256, arguments.max_fpr, arguments.max_misses
-    )
+    label, groups = (dataset.column(name)[rows][kept] for name in ("label", "group"))
+    sha256, limits = detector.trained.weights_sha256, (arguments.max_fpr, arguments.max_misses)
+    calibration = fit_calibration(margin, label, views, sha256, *limits, groups)
     if fault := calibration_fault(calibration, margin, label):
         raise InputError(f"not calibrated, and nothing was written: {fault}")
     data = calibration.data | dataset_digest(dataset.root) | {"split": arguments.split}
@@ -210,8 +209,10 @@ def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argpars
 def _print(calibration: "Calibration") -> None:
     data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
     print(f"{data['real']} real and {data['generated']} generated images of split {data['split']}, {calibration.views}")
-    if data["real"] < FEW_REAL:
-        print(f"note: {data['real']} real images say little about rare false alarms; use {FEW_REAL} or more")
+    scenes = data["real_scenes"]
+    if scenes < FEW_REAL:
+        of, unit = ("", "") if scenes == data["real"] else (f" of {counted(scenes, 'scene')}", " scenes")
+        print(f"note: {data['real']} real images{of} say little about rare false alarms; use {FEW_REAL}{unit} or more")
     if calibration.views.coverage != "sample" or calibration.views.draws > 1:
         print(
             "note: glass evaluate cannot check whether this promise is kept, because it scores one draw of windows, "

@@ -49,6 +49,8 @@ class CalibrationData(TypedDict):
     from."""
 
     real: Annotated[int, Meta(ge=1)]
+    real_scenes: NotRequired[Annotated[int, Meta(ge=1)]]
+    """Number of scenes of the real images. Absent in older documents, whose intervals count images."""
     generated: int
     name: NotRequired[str]
     dataset_json_sha256: NotRequired[str]
@@ -57,7 +59,8 @@ class CalibrationData(TypedDict):
 
 
 class MeasuredRate(TypedDict):
-    """A fraction of the calibration images, with its 95 % Clopper-Pearson interval."""
+    """A fraction of the calibration images, with its 95 % Clopper-Pearson interval, which counts scenes as that of an
+    evaluation does (:func:`glass.measure.rates.rate_interval`)."""
 
     rate: Share
     low: Share

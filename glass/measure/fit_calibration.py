@@ -11,14 +11,16 @@
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from glass.measure.bootstrap import clusters
 from glass.measure.calibration import TEMPERATURES, Calibration, MeasuredRate, ViewSettings, sigmoid
 from glass.measure.metrics import binary_metrics
-from glass.measure.rates import clopper_pearson
+from glass.measure.rates import rate_interval
 from shards.errors import InputError
 
 __all__ = ["MAX_FPR", "MAX_MISSES", "calibration_fault", "fit_calibration"]
@@ -38,8 +40,12 @@ def fit_calibration(
     weights_sha256: str,
     max_fpr: float = MAX_FPR,
     max_misses: float = MAX_MISSES,
+    groups: Sequence[str] | Array | None = None,
 ) -> Calibration:
     """Fits a calibration to n images with (n,) margins and labels (1 = generated, 0 = real).
+
+    ``groups`` holds n group names, as in :func:`glass.measure.bootstrap.bootstrap_intervals`. The intervals of the two
+    rates count scenes, as those of an evaluation do, and come from the same function.
 
     Raises ``InputError`` if a class is missing or a margin is not finite.
     """
@@ -54,7 +60,8 @@ def fit_calibration(
         )
     temperature = _temperature(real, generated)
     threshold, lower = _thresholds(real, generated, max_fpr, max_misses)
-    alarms, misses = int((real >= threshold).sum()), int((generated < lower).sum())
+    names = np.asarray([""] * len(label) if groups is None else groups, dtype=object)
+    real_names, generated_names = names[label == 0], names[label == 1]
     return Calibration(
         temperature=temperature,
         threshold=float(sigmoid(threshold / temperature)),
@@ -63,9 +70,13 @@ def fit_calibration(
         weights_sha256=weights_sha256,
         max_fpr=max_fpr,
         max_misses=max_misses,
-        data={"real": len(real), "generated": len(generated)},
-        false_alarms=_rate(alarms, len(real)),
-        called_real=_rate(misses, len(generated)),
+        data={
+            "real": len(real),
+            "real_scenes": int(clusters(real_names, len(real)).max()) + 1,
+            "generated": len(generated),
+        },
+        false_alarms=_rate(real >= threshold, real_names),
+        called_real=_rate(generated < lower, generated_names),
         before=_quality(label, sigmoid(margin)),
         after=_quality(label, sigmoid(margin / temperature)),
     )
@@ -136,10 +147,10 @@ def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float
     return threshold, min(lower, threshold)
 
 
-def _rate(count: int, total: int) -> MeasuredRate:
-    """Returns ``count`` / ``total`` with its Clopper-Pearson interval."""
-    low, high = clopper_pearson(count, total)
-    return {"rate": count / total, "low": low, "high": high}
+def _rate(hit: Array, groups: Array) -> MeasuredRate:
+    """Returns the share of true values in ``hit`` (n,), n > 0, with its interval over scenes."""
+    low, high = rate_interval(hit, groups) or (0.0, 1.0)
+    return {"rate": float(hit.mean()), "low": low, "high": high}
 
 
 def _quality(label: Array, probability: Array) -> dict[str, float | None]:

@@ -57,7 +57,8 @@ def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions)
     settings, sha256 = document["settings"], document["model"]["weights_sha256"]
     views = ViewSettings(settings["num_crops"], settings["sampling"])
     margin, label = _margin(table), table["label"].to_numpy()
-    calibration = fit_calibration(margin, label, views, sha256)
+    groups = table["group"].to_numpy(zero_copy_only=False)
+    calibration = fit_calibration(margin, label, views, sha256, groups=groups)
     if fault := calibration_fault(calibration, margin, label):
         logger.warning("%s is not calibrated: %s", run, fault)
         return

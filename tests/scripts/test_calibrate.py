@@ -4,14 +4,18 @@ import json
 import os
 import shutil
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from glass.measure.calibration import ViewSettings
+from glass.measure.rates import rate_interval
 from glass.measure.result_files import read_evaluation
 from glass.predict.detector import Detector
 from scripts import calibrate, evaluate, predict, robustness
 from shards.errors import InputError
 from shards.files.locks import try_lock
+from shards.manifest.dataset import ShardDataset
 from tests.conftest import remount
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -48,6 +52,31 @@ def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_pa
     document = json.loads(others.read_text())
     assert document["images"][0]["probability"] is None
     assert "calibrated for 4 crops" in document["note"]
+
+
+def test_calibrate_counts_scenes_as_evaluate_does(knowing, four_splits, tmp_path, capsys, monkeypatch):
+    """The images of each class come from two scenes, so no false alarm says as little as none on two images."""
+    opened = ShardDataset.open
+
+    def open_grouped(path):
+        dataset = opened(path)
+        generated = dataset.column("label") == 1
+        numbers = np.where(generated, generated.cumsum(), (~generated).cumsum()) % 2
+        place = dataset.table.schema.get_field_index("group")
+        groups = pa.array([f"scene {number}" for number in numbers])
+        dataset.table = dataset.table.set_column(place, dataset.table.schema.field(place), groups)
+        return dataset
+
+    monkeypatch.setattr(ShardDataset, "open", open_grouped)
+    mine = shutil.copytree(knowing, tmp_path / "run")
+    assert calibrate.main([str(mine), "--data", str(four_splits), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "note: 3 real images of 2 scenes say little about rare false alarms; use 300 scenes or more" in printed
+    assert printed.count("(95 % interval 0.0 % to 84.2 %)") == 2
+    written = json.loads((mine / "model" / "calibration.json").read_text())
+    alarms = written["false_alarms"]
+    assert [alarms["low"], alarms["high"]] == rate_interval(np.zeros(3, bool), ["a", "b", "a"])  # as in evaluate
+    assert (written["data"]["real"], written["data"]["real_scenes"]) == (3, 2)
 
 
 def test_calibrate_writes_into_no_cache_of_the_hub(four_splits):
