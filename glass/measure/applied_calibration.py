@@ -16,7 +16,7 @@ from msgspec import Meta
 from glass.config.dataset_digest import dataset_json_sha256
 from glass.measure.calibration import Calibration, CalibrationData, MeasuredRate, ViewSettings, sigmoid
 from glass.measure.metrics import binary_metrics
-from glass.measure.rates import expected_counts, rate_interval
+from glass.measure.rates import accuracy_interval, expected_counts, rate_interval
 from shards.files.documents import Interval, Number
 
 __all__ = [
@@ -176,7 +176,7 @@ def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, sp
         "decided": {
             "images": len(right),
             "accuracy": _share(right),
-            "interval": rate_interval(right, groups[~doubtful]),
+            "interval": accuracy_interval(right, label[~doubtful], groups[~doubtful]),
         },
         "before": _quality(label, raw),
         "after": _quality(label, probability),

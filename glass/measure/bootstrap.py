@@ -12,7 +12,15 @@ import numpy.typing as npt
 from glass.measure.weighted_metrics import SortedSamples, sorted_samples, weighted_metrics_sorted
 from shards.files.documents import Interval, Number
 
-__all__ = ["LEAST_SCENES", "LEVEL", "Difference", "bootstrap_intervals", "clusters", "paired_difference"]
+__all__ = [
+    "LEAST_SCENES",
+    "LEVEL",
+    "Difference",
+    "bootstrap_intervals",
+    "clusters",
+    "enough_scenes",
+    "paired_difference",
+]
 
 LEVEL = 0.95
 
@@ -63,7 +71,7 @@ def bootstrap_intervals(
     blocks = [weighted_metrics_sorted(w, table) for w in _weights(table, draws, seed)]
     if not blocks:
         return {}
-    enough = _enough_scenes(table)
+    enough = enough_scenes(table.label, table.cluster)
     return {name: _interval(np.concatenate([b[name] for b in blocks]), enough) for name in blocks[0]}
 
 
@@ -95,7 +103,7 @@ def paired_difference(
     defined = differences[np.isfinite(differences)]
     return {
         "difference": float(point[0]) if np.isfinite(point[0]) else None,
-        "interval": _interval(differences, _enough_scenes(ours)),
+        "interval": _interval(differences, enough_scenes(ours.label, ours.cluster)),
         "share_of_draws_above_zero": float((defined > 0).mean()) if len(defined) else None,
     }
 
@@ -137,17 +145,20 @@ def _weights(table: SortedSamples, draws: int, seed: int) -> Iterator[Array]:
         yield drawn.reshape(size, num_scenes)[:, table.cluster].astype(float)
 
 
-def _enough_scenes(table: SortedSamples) -> bool:
-    """Whether each class that has samples has at least ``LEAST_SCENES`` scenes."""
-    scenes = [table.cluster[table.label == kind] for kind in (0, 1)]
-    return all(len(np.unique(numbers)) >= LEAST_SCENES for numbers in scenes if len(numbers))
+def enough_scenes(label: Array, scenes: Array) -> bool:
+    """Whether each class that has samples has at least ``LEAST_SCENES`` scenes.
+
+    ``label`` is (n,), and ``scenes`` (n,) are the scene indices from :func:`clusters`.
+    """
+    of_class = [scenes[label == kind] for kind in (0, 1)]
+    return all(len(np.unique(numbers)) >= LEAST_SCENES for numbers in of_class if len(numbers))
 
 
-def _interval(values: Array, enough_scenes: bool) -> list[float] | None:
+def _interval(values: Array, enough: bool) -> list[float] | None:
     defined = values[np.isfinite(values)]
     if len(defined) == 0 or 2 * len(defined) < len(values):
         return None
     low, high = np.percentile(defined, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    if high - low > 1e-9 and not enough_scenes:
+    if high - low > 1e-9 and not enough:
         return None
     return [float(low), float(high)]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glass.measure.bootstrap import LEVEL, bootstrap_intervals, clusters
+from glass.measure.bootstrap import LEAST_SCENES, LEVEL, bootstrap_intervals, clusters, enough_scenes
 from glass.measure.weighted_metrics import FPR_LIMITS
 
-__all__ = ["clopper_pearson", "expected_counts", "metric_intervals", "rate_interval"]
+__all__ = ["accuracy_interval", "clopper_pearson", "expected_counts", "metric_intervals", "rate_interval"]
 
 Array = npt.NDArray[Any]
 
@@ -37,20 +37,35 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
     """Returns the 95 % confidence interval for the fraction of true values in ``hit`` (n,), or None if n is 0.
 
     ``groups`` is as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups, this is the interval from
-    :func:`clopper_pearson`. With groups, n is replaced by the effective sample size; if all values are equal, that is
-    the number of scenes.
+    :func:`clopper_pearson`. With groups, n is replaced by the effective sample size. That is the number of scenes
+    if all values are equal. It is at most the number of scenes if there are fewer than ``LEAST_SCENES``: so few show
+    too little of the variance between scenes, and where their rates agree by chance, the images would seem
+    independent. Images of m scenes of one size are worth at least m independent ones (Kish 1965, Survey Sampling).
     """
     hit = np.asarray(hit, bool)
     if not len(hit):
         return None
     scenes, rate = clusters(groups, len(hit)), float(hit.mean())
+    num_scenes = float(scenes.max() + 1)
     if 0 < rate < 1:
         spread = np.bincount(scenes, hit - rate)  # per scene; the sum of their squares gives the variance
         alone = rate * (1 - rate) * len(hit) ** 2 / float(spread @ spread + 1e-12)
     else:
-        alone = float(scenes.max() + 1)
-    alone = min(alone, float(len(hit)))
+        alone = num_scenes
+    alone = min(alone, num_scenes if num_scenes < LEAST_SCENES else float(len(hit)))
     return list(clopper_pearson(rate * alone, alone))
+
+
+def accuracy_interval(right: Array, label: Array, groups: Sequence[str] | Array | None = None) -> list[float] | None:
+    """Returns the 95 % confidence interval for the accuracy over both classes, or None if a class has fewer than
+    ``LEAST_SCENES`` scenes.
+
+    ``right`` (n,) says which verdicts are right; for ``groups``, see :func:`rate_interval`. This accuracy
+    rests on the scenes of both classes. Few of one class are not seen among many of the other, and errors of the two
+    classes can cancel within a scene, as if scenes hardly differed. It therefore follows the bootstrap's rule.
+    """
+    label = np.asarray(label)
+    return rate_interval(right, groups) if enough_scenes(label, clusters(groups, len(label))) else None
 
 
 def metric_intervals(
@@ -61,24 +76,23 @@ def metric_intervals(
 
     For some proportions, the threshold or the denominator is itself random (detection rate at a low false-alarm rate,
     precision). The bootstrap is used for these as well, because it describes their variation better. However, if such a
-    proportion is 0 in every draw or 1 in every draw, its interval comes from :func:`rate_interval`.
+    proportion is 0 in every draw or 1 in every draw, its interval comes from :func:`rate_interval`. Like all metrics of
+    both classes, these and the accuracy have none if a class has fewer than ``LEAST_SCENES`` scenes.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label
     names = None if groups is None else np.asarray(groups, dtype=object)
-    for metric, keep in (
-        ("accuracy", np.ones(len(label), bool)),
-        ("accuracy_real", label == 0),
-        ("accuracy_generated", label == 1),
-    ):
+    intervals["accuracy"] = accuracy_interval(right, label, groups)
+    for metric, keep in (("accuracy_real", label == 0), ("accuracy_generated", label == 1)):
         intervals[metric] = rate_interval(right[keep], None if names is None else names[keep])
     flagged = np.asarray(probability) >= threshold
+    enough = enough_scenes(label, clusters(groups, len(label)))
     wholes = {"precision": flagged} | dict.fromkeys(FPR_LIMITS, label == 1)
     for metric, keep in wholes.items():
         end = intervals.get(metric)
         if end in ([0.0, 0.0], [1.0, 1.0]):
             same = np.full(int(keep.sum()), end[0] == 1.0)
-            intervals[metric] = rate_interval(same, None if names is None else names[keep])
+            intervals[metric] = rate_interval(same, None if names is None else names[keep]) if enough else None
     return intervals | {"recall": intervals["accuracy_generated"]}
 
 
@@ -91,6 +105,8 @@ def expected_counts(count: int, total: int, new_total: int) -> tuple[int, int]:
     corresponding Beta variables, and the count of new images by two beta-binomial ones. A confidence interval for the
     rate would be narrower: it describes an infinitely large test set, whereas the count in a small test set varies
     more.
+
+    Every image counts as independent. If images share scenes, chance alone can exceed this interval.
     """
     from scipy.stats import betabinom
 

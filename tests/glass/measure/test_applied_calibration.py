@@ -88,16 +88,18 @@ def test_what_is_under_the_promised_rate_keeps_it_whatever_was_to_be_expected(
 
 
 def test_shares_in_doubt_and_accuracy_on_the_decided(calibration: Calibration, data: Path) -> None:
-    scored = table([0.1, 0.2, 0.4, 0.7], [0.2, 0.5, 0.59, 0.6, 0.9])
+    scored = table(2 * [0.1, 0.2, 0.4, 0.7], 2 * [0.2, 0.5, 0.59, 0.6, 0.9])
     results = calibrated_results(calibration, scored, data, "test")
     assert results["uncertain"] == {"real": 1 / 4, "generated": 2 / 5}
-    assert results["decided"]["images"] == 6
+    assert results["decided"]["images"] == 12
     assert results["decided"]["accuracy"] == pytest.approx(4 / 6)
-    assert results["decided"]["interval"] == pytest.approx(list(clopper_pearson(4, 6)))
+    assert results["decided"]["interval"] == pytest.approx(list(clopper_pearson(8, 12)))
     text = " ".join(calibration_sentences(results))
     assert "Uncertain: 25.0 % of the real and 40.0 % of the generated" in text
-    assert "on the 6 images with a decided verdict: 0.667" in text
+    assert "on the 12 images with a decided verdict: 0.667" in text
     assert results["before"]["ece"] != results["after"]["ece"]
+    few = calibrated_results(calibration, table([0.1] * 5, [0.9] * 60), data, "test")  # five scenes of a class
+    assert few["decided"] == {"images": 65, "accuracy": 1.0, "interval": None}
 
 
 def test_a_table_of_verdicts_counts_the_uncertain(calibration: Calibration, data: Path) -> None:

@@ -6,11 +6,13 @@ import pyarrow as pa
 import pytest
 
 from glass.measure.bootstrap import bootstrap_intervals
+from glass.measure.evaluation import evaluate_table
 from glass.measure.generators import per_generator
 from glass.measure.metrics import binary_metrics
 from glass.measure.predictions import PREDICTION_SCHEMA
 from glass.measure.rates import clopper_pearson, expected_counts, metric_intervals, rate_interval
 from glass.measure.real_slices import _thirds, real_slices
+from glass.report.tables import NO_INTERVAL, interval_text
 from shards.manifest.dataset import ShardDataset
 
 
@@ -50,6 +52,24 @@ def test_a_scene_whose_images_err_together_counts_once() -> None:
     mixed = rate_interval(hit, [f"scene {n % 20}" for n in range(40)])
     assert mixed is not None
     assert mixed[0] <= clopper_pearson(6, 40)[0] + 1e-9
+
+
+def test_few_scenes_do_not_make_a_narrow_interval() -> None:
+    """Each of two scenes has as many errors as the other, because those of the classes cancel, or by chance. Neither
+    says that scenes hardly differ."""
+    label, scene = np.repeat([0, 1], 40), np.arange(80) % 2
+    cancelling, by_chance, none = label == scene, np.arange(80) % 4 < 2, np.ones(80, bool)
+    for right, real in ((cancelling, (1, 2)), (by_chance, (1, 2)), (none, (2, 2))):
+        columns: dict[str, list] = {name: [None] * 80 for name in PREDICTION_SCHEMA.names}
+        columns |= {"label": label.tolist(), "probability": np.where(right == label, 0.9, 0.1).tolist()}
+        columns |= {"group": [f"scene {n}" for n in scene], "generator": [""] * 40 + ["a"] * 40}
+        results = evaluate_table(pa.table(columns, schema=PREDICTION_SCHEMA), draws=20)
+        intervals, rows = results["intervals"], results["per_generator"]
+        expected = pytest.approx(list(clopper_pearson(*real)))
+        assert intervals["accuracy_real"] == intervals["accuracy_generated"] == expected
+        assert rows["generators"]["a"]["intervals"]["recall"] == expected
+        for name in ("accuracy", "precision", "weighted_f1", "balanced_accuracy", "brier", "tpr_at_fpr_5"):
+            assert interval_text(results["metrics"][name], intervals[name]) == NO_INTERVAL, name
 
 
 def test_metrics_that_are_shares_take_it_and_others_the_bootstrap() -> None:
