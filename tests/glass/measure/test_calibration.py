@@ -105,6 +105,14 @@ class TestFile:
         assert isinstance(read, Calibration)
         assert isinstance(read.views, ViewSettings)
 
+    def test_earlier_versions_did_not_count_scenes(self, tmp_path, calibration):
+        write_calibration(tmp_path, calibration)
+        path = tmp_path / "calibration.json"
+        document = json.loads(path.read_text())
+        del document["data"]["real_scenes"]
+        path.write_text(json.dumps(document))
+        assert read_calibration(tmp_path, "weights").false_alarms == calibration.false_alarms
+
     def test_none_is_none(self, tmp_path):
         assert read_calibration(tmp_path, "weights") is None
 
