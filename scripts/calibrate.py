@@ -208,6 +208,8 @@ def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argpars
 
 
 def _print(calibration: "Calibration") -> None:
+    from glass.measure.calibration import why_worse
+
     data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
     print(f"{data['real']} real and {data['generated']} generated images of split {data['split']}, {calibration.views}")
     if data["real"] < FEW_REAL:
@@ -220,9 +222,8 @@ def _print(calibration: "Calibration") -> None:
     print(f"temperature {calibration.temperature:.4g}")
     for name in ("ece", "nll", "brier"):
         print(f"  {name} {calibration.before[name]:.4f} before, {calibration.after[name]:.4f} after")
-    before, after = calibration.before["nll"], calibration.after["nll"]
-    if before is not None and after is not None and after > before:
-        print("note: worse on these images on purpose: so few of them justify only cautious probabilities")
+    if calibration.is_cautious:
+        print(f"note: {why_worse(data)}")
     print(
         f"{calibration.threshold:.4f} and above: generated; false alarms on {percent(alarms['rate'])} of the real "
         f"images (95 % interval {percent(alarms['low'])} to {percent(alarms['high'])})"

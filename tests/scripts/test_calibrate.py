@@ -22,17 +22,20 @@ def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_pa
     mine = tmp_path / "run"
     shutil.copytree(knowing, mine)
     assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
-    assert "say little about rare false alarms" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "say little about rare false alarms" in printed
     detector = Detector.from_pretrained(mine, device="cpu")
     calibration = detector.trained.calibration
     assert calibration is not None
     assert calibration.views == ViewSettings(4, "stratified_grid")
     assert calibration.data["split"] == "calibration"
+    assert ("worse on these images on purpose" in printed) == calibration.is_cautious
     common = [str(mine), "--data", str(four_splits), "--draws", "5", "--device", "cpu"]
     assert evaluate.main(common) == 0
     document = read_evaluation(mine, "test")
     assert document["threshold"]["value"] == calibration.threshold
     assert document["calibration"]["temperature"] == calibration.temperature
+    assert document["calibration"]["cautious"] == calibration.is_cautious
     assert document["calibration"]["after"]["ece"] == document["metrics"]["ece"]
     assert evaluate.main([*common, "--crops", "2"]) == 0
     other = json.loads((mine / "evaluation-test-crops2.json").read_text())

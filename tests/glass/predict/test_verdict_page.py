@@ -181,6 +181,16 @@ def test_one_image_is_shown_with_its_windows_and_their_pixels(spread_run, files,
     assert [kind for kind, _ in page.scripts] == ["application/json"]
     assert str(tmp_path / "o.json") in page.words
     assert str(tmp_path / "maps") in page.words
+    assert not re.search(r"\.crops img \{[^}]*border", page.source), "a border takes rows from the picture"
+
+
+def test_an_image_smaller_than_a_crop_is_not_said_to_be_shrunk(spread_run, tmp_path):
+    Image.effect_noise((40, 30), 50).convert("RGB").save(tmp_path / "a.png")
+    page = written(spread_run, tmp_path / "o.html", tmp_path / "a.png", "--no-stability")
+    assert (
+        "The model saw the whole image (40 × 30 pixels), enlarged, and 4 crops in full resolution. The image is no "
+        "larger than a crop, so every crop shows the whole of it."
+    ) in page.words
 
 
 # Whole pages with upright images are tested above.
