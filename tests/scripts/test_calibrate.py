@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from glass.config.run_folder import RunRecord
 from glass.measure.calibration import ViewSettings
 from glass.measure.result_files import read_evaluation
 from glass.predict.detector import Detector
@@ -13,6 +14,7 @@ from scripts import calibrate, evaluate, predict, robustness
 from shards.errors import InputError
 from shards.files.locks import try_lock
 from tests.conftest import remount
+from tests.runs.made_up import made_up
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -21,8 +23,12 @@ def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_pa
     """``evaluate`` and ``predict`` use the calibration, but not with another number of crops."""
     mine = tmp_path / "run"
     shutil.copytree(knowing, mine)
+    stopped = made_up(RunRecord) | {"config": {"epochs": 4}, "finished": None}
+    (mine / "run.json").write_text(json.dumps(stopped))
     assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
-    printed = capsys.readouterr().out
+    (mine / "run.json").unlink()
+    printed, warned = capsys.readouterr()
+    assert f"warning: the run {mine} is not finished: 0 of 4 epochs" in warned
     assert "say little about rare false alarms" in printed
     detector = Detector.from_pretrained(mine, device="cpu")
     calibration = detector.trained.calibration

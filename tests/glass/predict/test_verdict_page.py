@@ -193,6 +193,27 @@ def test_an_image_smaller_than_a_crop_is_not_said_to_be_shrunk(spread_run, tmp_p
     ) in page.words
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_shows_each_row_of_a_crop_twice(tmp_path):
+    """Otherwise, the picture would show a trace of resampling that the image does not have."""
+    run, path = make_run(tmp_path / "run"), tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 90, 3), np.uint8)).save(path)
+    page = written(run, tmp_path / "o.html", path, "--no-stability")
+    shot = tmp_path / "shot.png"
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+    command += ["--window-size=1200,2600", f"--screenshot={shot}", (tmp_path / "o.html").as_uri()]
+    subprocess.run(command, capture_output=True, check=True)
+    seen = np.asarray(Image.open(shot).convert("RGB"))
+    crops = [pixels_in(a["src"]) for a in page.all("img") if (a["alt"] or "").startswith("window ")]
+    assert len(crops) == 4
+    for crop in crops:
+        shown = crop.repeat(2, axis=0).repeat(2, axis=1)
+        height, width = shown.shape[:2]
+        places = zip(*np.nonzero((seen == shown[0, 0]).all(axis=2)), strict=True)
+        assert any(np.array_equal(seen[top : top + height, left : left + width], shown) for top, left in places)
+
+
 # Whole pages with upright images are tested above.
 @pytest.mark.parametrize("orientation", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 3, 4, 5, 7, 8))])
 def test_pictures_are_upright(detector, files, orientation):
