@@ -9,6 +9,7 @@ not have been used to train or choose the model, and results on them must not be
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             "model of the hub first (hf download USER/NAME --local-dir DIR)"
         )
     from glass.config.run_folder import RunFolder
+    from glass.config.unfinished_run import unfinished_warning
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.calibration import CALIBRATION_FILE, write_calibration
     from glass.model.hub import model_folder
@@ -57,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     path = folder / CALIBRATION_FILE
     ours = is_json_with("temperature", "threshold", "weights_sha256")
     check_output(path, ours, "move it away, because the calibration is written there")
+    if warning := unfinished_warning(folder):
+        print(printable(warning), file=sys.stderr)
     # Ignores the existing calibration: one made for other weights must not prevent a new one.
     with print_decoder_warnings():
         detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
@@ -207,6 +211,8 @@ def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argpars
 
 
 def _print(calibration: "Calibration") -> None:
+    from glass.measure.calibration import why_worse
+
     data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
     print(f"{data['real']} real and {data['generated']} generated images of split {data['split']}, {calibration.views}")
     scenes = data["real_scenes"]
@@ -221,9 +227,8 @@ def _print(calibration: "Calibration") -> None:
     print(f"temperature {calibration.temperature:.4g}")
     for name in ("ece", "nll", "brier"):
         print(f"  {name} {calibration.before[name]:.4f} before, {calibration.after[name]:.4f} after")
-    before, after = calibration.before["nll"], calibration.after["nll"]
-    if before is not None and after is not None and after > before:
-        print("note: worse on these images on purpose: so few of them justify only cautious probabilities")
+    if calibration.is_cautious:
+        print(f"note: {why_worse(data)}")
     print(
         f"{calibration.threshold:.4f} and above: generated; false alarms on {percent(alarms['rate'])} of the real "
         f"images (95 % interval {percent(alarms['low'])} to {percent(alarms['high'])})"

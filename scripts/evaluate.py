@@ -8,6 +8,7 @@ if there are none yet but RUN was trained on another data set, the new file name
 DATA's digest.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset.split_rows(arguments.split)
     make_folder(run, "RUN")
     from glass.config.dataset_digest import dataset_json_sha256
+    from glass.config.unfinished_run import unfinished_warning
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.evaluation import EvaluationOptions, evaluate_run
     from glass.measure.predictions import predictions_path
@@ -71,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     remedy = "move it away, because the results are written there"
     check_output(path, OUR_EVALUATION, remedy)
     check_output(scores, OUR_PREDICTIONS, remedy)
+    if warning := unfinished_warning(run / "model"):
+        print(printable(warning), file=sys.stderr)
     with print_decoder_warnings():
         document, table = evaluate_run(run, dataset, arguments.split, options)
     verb = "rewrote" if path.exists() else "wrote"

@@ -5,6 +5,7 @@ files to the Hugging Face hub; --onnx writes one file for other runtimes.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,11 +20,14 @@ def main(argv: list[str] | None = None) -> int:
     """Exports the model to the chosen targets; returns exit code 0."""
     arguments = _parse(argv)
     _check_targets(arguments.to, arguments.onnx)
+    from glass.config.unfinished_run import unfinished_warning
     from glass.export.card_file import read_model_card
     from glass.model.hub import model_folder, publish
 
     folder = model_folder(arguments.run)
     card = read_model_card(folder)  # before torch is imported, which takes seconds
+    if warning := unfinished_warning(folder):
+        print(printable(warning), file=sys.stderr)
     from glass.export.model_folder import load_model
     from glass.share.bundle import bundle_files, write_bundle
 

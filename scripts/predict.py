@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         from glass.claims.content_credentials import read_trust
 
         trust = read_trust(arguments.trust)
+    from glass.config.unfinished_run import unfinished_warning
     from glass.export.card_file import read_model_card
     from glass.model.hub import local_folder
 
@@ -70,6 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     head = document_head(detector, options, arguments.model)
     for path in outputs.check_earlier(head, [source.name for source in found.sources]):
         print(printable(f"note: {path} will be replaced"), file=sys.stderr)
+    if folder is not None and (warning := unfinished_warning(folder)):
+        print(printable(warning), file=sys.stderr)
     print(heading(detector, options), file=sys.stderr)
     for note in head["data_notes"]:
         print(data_note_line(note), file=sys.stderr)

@@ -94,10 +94,13 @@ class AppliedCalibration(TypedDict):
     false_alarms: MeasuredRate
     real_below: NotRequired[Number]
     """Lower end of the band of doubt: from this probability up to the threshold, the verdict is "uncertain". Absent in
-    older documents, as are ``data``, ``in_sample``, ``promise``, ``uncertain`` and ``decided``."""
+    older documents, as are ``data``, ``in_sample``, ``cautious``, ``promise``, ``uncertain`` and ``decided``."""
     data: NotRequired[CalibrationData]
     in_sample: NotRequired[bool]
     """Whether the threshold was chosen on images from the evaluated split."""
+    cautious: NotRequired[bool]
+    """Whether the probabilities fit the calibration images worse than the raw scores do, because so few images justify
+    only cautious probabilities."""
     promise: NotRequired[Promise | None]
     """Null if ``in_sample`` is true, or if there are no real images."""
     uncertain: NotRequired[Uncertain]
@@ -171,6 +174,7 @@ def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, sp
         "real_below": calibration.real_below,
         "data": calibration.data,
         "in_sample": in_sample,
+        "cautious": calibration.is_cautious,
         "promise": None if in_sample else _promise(calibration, flagged[real], groups[real]),
         "uncertain": {"real": _share(doubtful[real]), "generated": _share(doubtful[~real])},
         "decided": {

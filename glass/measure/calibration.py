@@ -30,6 +30,7 @@ __all__ = [
     "ViewSettings",
     "read_calibration",
     "verdict_of",
+    "why_worse",
     "write_calibration",
 ]
 
@@ -127,6 +128,12 @@ class Calibration:
         low, high = TEMPERATURES
         return self.temperature <= low * AT_THE_END or self.temperature >= high / AT_THE_END
 
+    @property
+    def is_cautious(self) -> bool:
+        """Whether the probabilities fit the calibration images worse than the raw scores do, see :func:`why_worse`."""
+        before, after = self.before.get("nll"), self.after.get("nll")
+        return before is not None and after is not None and after > before
+
     def probability(self, margin: npt.ArrayLike) -> Array:
         """Calibrated probabilities of "generated" for margins of any shape; float64."""
         return sigmoid(np.asarray(margin, np.float64) / self.temperature)
@@ -134,6 +141,14 @@ class Calibration:
     def verdict(self, probability: float) -> str:
         """The verdict for a calibrated probability, see :func:`verdict_of`."""
         return verdict_of(probability, self.threshold, self.real_below)
+
+
+def why_worse(data: CalibrationData) -> str:
+    """Explains why probabilities can be worse than raw scores; ``data`` describes the calibration images."""
+    return (
+        f"worse on these images on purpose: the few images of the calibration ({data['real']} real and "
+        f"{data['generated']} generated) justify only cautious probabilities"
+    )
 
 
 def verdict_of(probability: float, threshold: float, real_below: float) -> str:

@@ -17,7 +17,7 @@ from glass.model.packaged_weights import PREFIX, packaged_file, with_names_of_ti
 from glass.model.timm_library import timm
 from shards.errors import InputError, require_openable, require_sound_machine
 
-__all__ = ["Backbone", "create_backbone", "read_weights", "weights_digest"]
+__all__ = ["Backbone", "create_backbone", "read_weights", "weights_digest", "weights_file"]
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training scripts store the weights inside a torch file."""
@@ -128,7 +128,8 @@ def create_backbone(
     """
     architecture(name)  # reports an unknown name before problems with its weights
     # Read before the network is created, which takes longer than finding out that a file does not fit.
-    given = None if weights is None else _starting_weights(name, str(weights))
+    path = None if weights is None else weights_file(name, str(weights))
+    given = None if path is None else (read_weights(path), path)
     network = _create(name, image_size, pretrained and given is None)
     if given is not None:
         state, path = given
@@ -190,10 +191,8 @@ def _can_be_made(name: str, image_size: int) -> bool:
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Returns the tensors in a ``.safetensors`` or torch file, by name. Code contained in a torch file is not executed.
 
-    Raises ``InputError`` if the file is missing or does not contain named tensors.
+    Raises ``InputError`` if the file does not contain named tensors.
     """
-    if not path.is_file():
-        raise InputError(f"the weights file {path} does not exist")
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
@@ -215,10 +214,16 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def _starting_weights(name: str, weights: str) -> tuple[dict[str, torch.Tensor], Path]:
-    """Returns (tensors, file path) for ``weights``, the setting that names the initial weights of network ``name``."""
-    path = packaged_file(weights, name) if weights.startswith(PREFIX) else Path(weights)
-    return read_weights(path), path
+def weights_file(name: str, weights: str) -> Path:
+    """Locates the file that ``weights``, the setting that names the initial weights of network ``name``, refers to.
+
+    Raises ``InputError`` if it is missing, and as :func:`glass.model.packaged_weights.packaged_file` does.
+    """
+    if weights.startswith(PREFIX):
+        return packaged_file(weights, name)
+    if not Path(weights).is_file():
+        raise InputError(f"the weights file {weights} does not exist: give another file")
+    return Path(weights)
 
 
 def _load_weights(

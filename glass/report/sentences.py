@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from glass.config.dataset_digest import DatasetDigest
 from glass.config.learnt_ids import Overlap
 from glass.measure.applied_calibration import AppliedCalibration
+from glass.measure.calibration import why_worse
 from glass.measure.evaluation_schema import MeasuredModel, Samples
 from glass.measure.weighted_metrics import NUM_ECE_BINS
 from glass.report.document import Comparison
-from glass.report.tables import cell, interval_text
+from glass.report.tables import cell, named_interval
 from shards.cli.wording import counted, percent
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "few_for_roc",
     "learnt_sentence",
     "score_word",
+    "why_calibration_is_worse",
 ]
 
 IN_SAMPLE_WARNING = (
@@ -85,11 +87,11 @@ def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
     sentences = []
     if promise := calibration.get("promise"):
         on, (low, high) = promise["calibrated_on"], promise["expected"]
-        between = interval_text(promise["rate"], promise["interval"], percent)
+        between = named_interval(promise["rate"], promise["interval"], percent)
         sentences.append(
             f"Promised: at most {percent(promise['max_fpr'])} false alarms ({on['false_alarms']} of {on['images']} "
             f"real images at calibration). Measured: {percent(promise['rate'])}, "
-            f"{promise['false_alarms']} of {promise['images']} real images (95 % interval {between}), and {low} to "
+            f"{promise['false_alarms']} of {promise['images']} real images ({between}), and {low} to "
             f"{high} were expected, {_PROMISES.get(promise['verdict'], promise['verdict'])}."
         )
     uncertain, decided = calibration.get("uncertain"), calibration.get("decided")
@@ -100,6 +102,14 @@ def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
             f"{cell(decided['accuracy'], decided['interval'])}."
         )
     return sentences
+
+
+def why_calibration_is_worse(calibration: AppliedCalibration | None) -> str:
+    """Explains why calibration has raised the calibration error; ``""`` if it has not, or if the reason is unknown."""
+    if calibration is None or not calibration.get("cautious") or "data" not in calibration:
+        return ""
+    before, after = calibration["before"]["ece"], calibration["after"]["ece"]
+    return why_worse(calibration["data"]) if before is not None and after is not None and after > before else ""
 
 
 def learnt_sentence(learnt: Overlap | None) -> str | None:

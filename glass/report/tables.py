@@ -15,6 +15,7 @@ __all__ = [
     "duration",
     "generator_rows",
     "interval_text",
+    "named_interval",
     "number",
     "three_digits",
     "verdict_counts",
@@ -117,6 +118,12 @@ def interval_text(
     if abs(high - low) < 1e-9:  # equal draws may be summed up in different orders
         return NO_INTERVAL
     return f"{show(min(low, value))}{between}{show(max(high, value))}"
+
+
+def named_interval(value: float | None, interval: Sequence[float] | None, show: Callable[[float], str] = number) -> str:
+    """As :func:`interval_text`, with the words "95 % interval" before it, for sentences."""
+    text = interval_text(value, interval, show)
+    return "95 % interval: too few scenes to tell" if text == NO_INTERVAL else f"95 % interval {text}"
 
 
 def cell(value: float | None, interval: Sequence[float] | None) -> Cell:

@@ -1,11 +1,12 @@
 """Renders all page templates, in one Jinja2 environment that escapes all text from data."""
 
+import re
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from glass.measure.bootstrap import LEAST_SCENES
 from glass.report import tables
@@ -39,16 +40,22 @@ def _environment() -> jinja2.Environment:
     environment.globals["least_scenes"] = LEAST_SCENES
     environment.filters |= {
         "counted": counted,
+        "with_options": _with_options,
         "upper_first": lambda text: text[:1].upper() + text[1:],
         "explained": explained,
         "number": tables.number,
         "weakest_generator": tables.weakest_generator,
         "percent": percent,
         "duration": tables.duration,
-        "between": tables.interval_text,
+        "named_interval": tables.named_interval,
         "percent_between": partial(tables.interval_text, show=percent),
     }
     return environment
+
+
+def _with_options(text: str) -> Markup:
+    """Marks up each option in ``text`` (``--equalise``) as code, which browsers do not break at its hyphens."""
+    return Markup(re.sub(r"--[a-z][a-z-]*", r"<code>\g<0></code>", str(escape(printable(text)))))
 
 
 def _shown(value: Any) -> Any:

@@ -20,7 +20,7 @@ from glass.config.learnt_ids import LearntIds
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder, TrainedOn
 from glass.model.backbones import Backbone
-from glass.model.model import build_model, check_backbones, compile_backbones
+from glass.model.model import build_model, check_backbones, compile_backbones, require_weights
 from glass.model.timm_library import timm
 from glass.train.class_weights import class_weights
 from glass.train.epochs import Trainer
@@ -70,8 +70,11 @@ def train(
             )
     check_trackers(config)
     weights = class_weights(config, data.dataset)
-    with report_if_slow("checking whether both backbones accept the views"):
+    accept = "both backbones accept" if config.model.kind == "glass" else "the backbone accepts"
+    with report_if_slow(f"checking whether {accept} the views"):
         check_backbones(config)
+    if not RunFolder(output).has_checkpoints():
+        require_weights(config)
     accelerator, precision = make_accelerator(config, Path(output))
     config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
     folder = RunFolder(output)

@@ -87,7 +87,7 @@ class VerdictPage:
         """The page as HTML text. ``written`` names the prediction's other files."""
         head, pictures = self.facts.head, self._details.pictures
         shown = self._shown()
-        rows = [row_of(n, self._verdicts[n], head, self._thumbnails[n], pictures.get(n)) for n in shown]
+        rows = [row_of(n, self._verdicts[n], self.facts, self._thumbnails[n], pictures.get(n)) for n in shown]
         learnt = learnt_line(self._verdicts)
         learnt_text = learnt.removeprefix("note: ").removeprefix(WARNING)
         facts = [*self.facts.facts, ("Learnt from", learnt_text)]

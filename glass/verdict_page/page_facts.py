@@ -23,6 +23,8 @@ class PageFacts:
     """The page contents that do not depend on the images."""
 
     head: PredictionHead
+    global_size: int
+    """Side of the model's global view, in pixels."""
     facts: Sequence[tuple[str, str]]
     """(name, text) for each entry about the model and its views."""
     warnings: Sequence[str] = ()
@@ -47,7 +49,8 @@ def page_facts(
         ("Calibration", _calibration(detector, options)),
         ("Sees", _views(detector, options)),
     ]
-    return PageFacts(head, [(name, text) for name, text in rows if text], warnings)
+    global_size = trained.config.loader.global_size
+    return PageFacts(head, global_size, [(name, text) for name, text in rows if text], warnings)
 
 
 _KINDS = {
@@ -91,7 +94,7 @@ def _calibration(detector: "Detector", options: PredictOptions) -> str:
 
 def _views(detector: "Detector", options: PredictOptions) -> str:
     loader, views = detector.trained.config.loader, detector.views(options)
-    whole = f"the whole image, shrunk to {loader.global_size} × {loader.global_size} pixels"
+    whole = f"the whole image, resized to {loader.global_size} × {loader.global_size} pixels"
     if not detector.trained.sees_crops:
         return whole
     return f"{whole}, and {views} of {loader.crop_size} × {loader.crop_size} pixels"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from glass.claims.read import claims_sentence
 from glass.predict.prediction_files import PredictionHead
 from glass.predict.verdicts import ImageVerdict
+from glass.verdict_page.page_facts import PageFacts
 from glass.verdict_page.pictures import Picture
 from glass.verdict_page.sentences import (
     figure,
@@ -102,8 +103,9 @@ class Row:
         return [f"{change.name} → {change.verdict}" for change in self.changes if change.turned]
 
 
-def row_of(number: int, verdict: ImageVerdict, head: PredictionHead, thumbnail: str, picture: Picture | None) -> Row:
+def row_of(number: int, verdict: ImageVerdict, facts: PageFacts, thumbnail: str, picture: Picture | None) -> Row:
     """Returns the row for the image with index ``number``."""
+    head = facts.head
     said = None if verdict.claims is None else claims_sentence(verdict.claims)
     if verdict.reason is not None:
         return Row(number, verdict, claims=said)
@@ -118,7 +120,7 @@ def row_of(number: int, verdict: ImageVerdict, head: PredictionHead, thumbnail: 
         place=round(100 * value, 2),
         sentence=verdict_sentence(verdict, head),
         stability=stability_sentence(verdict),
-        seen=seen_sentence(verdict, head),
+        seen=seen_sentence(verdict, head, facts.global_size),
         learnt=learnt_sentence(verdict),
         changes=_changes(verdict, edges),
     )

@@ -88,15 +88,21 @@ def stability_sentence(verdict: ImageVerdict) -> str:
     return f"Unstable: a harmless change flips the verdict ({', '.join(turned)})."
 
 
-def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """States, in one or two sentences, which parts of the image the model saw."""
-    size = f"{verdict.width:,} × {verdict.height:,} pixels"
-    if not len(verdict.windows):
-        return f"The model saw the whole image ({size}), shrunk."
+def seen_sentence(verdict: ImageVerdict, head: PredictionHead, global_size: int) -> str:
+    """States, in one to three sentences, which parts of the image the model saw. ``global_size`` is the side of its
+    global view, in pixels.
+    """
     said = (
-        f"The model saw the whole image ({size}), shrunk, and {counted(len(verdict.windows), 'crop')} in full "
-        f"resolution, which cover {covered_share(verdict):.3g} % of it."
+        f"The model saw the whole image ({verdict.width:,} × {verdict.height:,} pixels), "
+        f"{_resized(verdict, global_size)}"
     )
+    if not len(verdict.windows):
+        return f"{said}."
+    said += f", and {counted(len(verdict.windows), 'crop')} in full resolution"
+    if (verdict.windows == [0, 0, verdict.height, verdict.width]).all():
+        said += ". The image is no larger than a crop, so every crop shows the whole of it."
+    else:
+        said += f", which cover {covered_share(verdict):.3g} % of it."
     if head["views"]["draws"] > 1:
         low, high = min(verdict.draw_scores), max(verdict.draw_scores)
         said += (
@@ -104,6 +110,18 @@ def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
             "the first draw is shown."
         )
     return said
+
+
+def _resized(verdict: ImageVerdict, size: int) -> str:
+    """What was done to the image to get a view of ``size`` × ``size`` pixels."""
+    assert verdict.height is not None
+    assert verdict.width is not None
+    sides = verdict.height, verdict.width
+    if sides == (size, size):
+        return "in its own size"
+    if min(sides) >= size:
+        return "shrunk"
+    return "enlarged" if max(sides) <= size else "resized"
 
 
 def learnt_sentence(verdict: ImageVerdict) -> str:

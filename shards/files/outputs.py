@@ -62,13 +62,20 @@ def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, f
 
     Raises ``InputError``, with a message that ends with ``remedy``, if ``path`` cannot be written or if ``ours``
     returns false for the existing file. If ``folder_is_made`` is set, the parent folder may be missing, since the
-    command creates it later.
+    command creates it later, but not if it is named like a file (``report.html``).
     """
     refuse_address(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file, or move the folder away")
     if not path.parent.is_dir():
-        if folder_is_made and not path.parent.exists():
+        if path.parent.exists():
+            raise InputError(f"{path.parent} is a file: give a folder")
+        if folder_is_made and path.suffix and path.parent.suffix.lower() == path.suffix:
+            raise InputError(
+                f"{path.name} is written into a folder, but {path.parent} is named like a file: give a name without "
+                f"{path.suffix}"
+            )
+        if folder_is_made:
             return False
         raise InputError(f"the folder {path.parent} does not exist: create it first")
     exists = path.exists() or path.is_symlink()

@@ -77,7 +77,7 @@ def read_folder(
             for name, value in zip(SOURCE_SCHEMA.names, row, strict=True):
                 columns[name].append(value)
     settled = metadata.settle(set(columns["path"]), set(columns["label"]) == {0, 1})
-    _require_both_classes(root, columns["label"], found, layout)
+    _require_both_classes(root, columns["label"], found, layout, rules)
     notes = metadata.notes + settled + layout.notes() + skipped
     if found.passed_over:
         notes.append(_skipped_note(found.passed_over))
@@ -165,7 +165,7 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _require_both_classes(root: str, labels: Sequence[int], found: _Found, layout: Layout) -> None:
+def _require_both_classes(root: str, labels: Sequence[int], found: _Found, layout: Layout, rules: SourceRules) -> None:
     if set(labels) == {0, 1}:
         return
     if found.first_archive and not labels:
@@ -177,6 +177,11 @@ def _require_both_classes(root: str, labels: Sequence[int], found: _Found, layou
         )
     if not found.images:
         raise InputError(f"{root} has no image files: {_what_to_give(root)}")
+    if given := _given_for_source(root, rules):
+        raise InputError(
+            f"--label {given}: {root} itself has this name, but only names of folders in it count: give the folder "
+            "that holds the folders of both classes"
+        )
     if not labels:
         lists = [name for name in found.lists if name.lower().endswith(LIST_SUFFIXES)]
         listed = f"the list {root}/{lists[0]}, which is in that folder," if lists else "a list"
@@ -191,6 +196,12 @@ def _require_both_classes(root: str, labels: Sequence[int], found: _Found, layou
         f"{root} has {name} images only{silent}: a detector needs both classes, so add {other} images, or use --label "
         f"NAME={other} to say which folders hold them"
     )
+
+
+def _given_for_source(root: str, rules: SourceRules) -> str:
+    """Returns ``NAME=CLASS`` if ``--label`` names the source itself and nothing in it, else ``""``."""
+    name, words = PurePosixPath(root).name.lower(), rules.words
+    return f"{name}={CLASS_NAMES[words.given[name]]}" if name in words.given.keys() - words.matched else ""
 
 
 def _only_archives(root: str, first: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from glass.config.run_folder import RunRecord
 from glass.measure.calibration import ViewSettings
 from glass.measure.rates import rate_interval
 from glass.measure.result_files import read_evaluation
@@ -17,6 +18,7 @@ from shards.errors import InputError
 from shards.files.locks import try_lock
 from shards.manifest.dataset import ShardDataset
 from tests.conftest import remount
+from tests.runs.made_up import made_up
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -25,18 +27,25 @@ def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_pa
     """``evaluate`` and ``predict`` use the calibration, but not with another number of crops."""
     mine = tmp_path / "run"
     shutil.copytree(knowing, mine)
+    stopped = made_up(RunRecord) | {"config": {"epochs": 4}, "finished": None}
+    (mine / "run.json").write_text(json.dumps(stopped))
     assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
-    assert "say little about rare false alarms" in capsys.readouterr().out
+    (mine / "run.json").unlink()
+    printed, warned = capsys.readouterr()
+    assert f"warning: the run {mine} is not finished: 0 of 4 epochs" in warned
+    assert "say little about rare false alarms" in printed
     detector = Detector.from_pretrained(mine, device="cpu")
     calibration = detector.trained.calibration
     assert calibration is not None
     assert calibration.views == ViewSettings(4, "stratified_grid")
     assert calibration.data["split"] == "calibration"
+    assert ("worse on these images on purpose" in printed) == calibration.is_cautious
     common = [str(mine), "--data", str(four_splits), "--draws", "5", "--device", "cpu"]
     assert evaluate.main(common) == 0
     document = read_evaluation(mine, "test")
     assert document["threshold"]["value"] == calibration.threshold
     assert document["calibration"]["temperature"] == calibration.temperature
+    assert document["calibration"]["cautious"] == calibration.is_cautious
     assert document["calibration"]["after"]["ece"] == document["metrics"]["ece"]
     assert evaluate.main([*common, "--crops", "2"]) == 0
     other = json.loads((mine / "evaluation-test-crops2.json").read_text())

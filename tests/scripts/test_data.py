@@ -66,6 +66,17 @@ def test_the_command_prints_and_writes(synthetic_shards, tmp_path, capsys):
     assert document["groups"]["real"]["images"] > 0
 
 
+def test_an_output_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "page.html").write_text("mine")
+    for name, words in (
+        ("page.html", "page.html is a file: give a folder"),
+        ("other.json", "other.json is named like a file: give a name without .json"),
+    ):
+        with pytest.raises(InputError, match=words):
+            data_stats.main([str(tmp_path / "data"), "--output", str(tmp_path / name)])
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
 def test_statistics_of_another_data_set_are_kept(own_shards, tmp_path, capsys):
     arguments = [str(own_shards), "--output", str(tmp_path)]
     for verb in ("wrote", "rewrote"):

@@ -72,11 +72,18 @@ def test_evaluate_writes_both_files_and_a_table(
     assert after == before
 
 
-def test_another_number_of_crops_gets_files_of_its_own(evaluated: dict[str, Path], synthetic_shards: Path) -> None:
+def test_another_number_of_crops_gets_files_of_its_own(
+    evaluated: dict[str, Path], synthetic_shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--data", str(synthetic_shards), "--draws", "5", "--device", "cpu", "--crops", "2"]
     run = evaluated["glass"]
     untouched = (run / "evaluation-test.json").read_bytes()
+    record = (run / "run.json").read_text()
+    stopped = json.loads(record) | {"config": {"epochs": 3}, "finished": None}
+    (run / "run.json").write_text(json.dumps(stopped))
     assert evaluate.main([str(run), *arguments]) == 0
+    assert f"warning: the run {run} is not finished: 1 of 3 epochs" in capsys.readouterr().err
+    (run / "run.json").write_text(record)
     assert (run / "predictions-test-crops2.parquet").exists()
     document = json.loads((run / "evaluation-test-crops2.json").read_text())
     assert document["settings"]["num_crops"] == 2
@@ -241,6 +248,7 @@ def test_wrong_input_to_report(
         ([str(tmp_path), "--run", "glass=nowhere", *data], "does not exist"),
         ([str(tmp_path), "--run", run, "--run", run, *data], "given twice"),
         ([str(tmp_path / "file"), "--run", run, *data], "is a file"),
+        ([str(tmp_path / "new.html"), "--run", run, *data], "named like a file"),
         ([str(tmp_path), "--run", run, *data, "--split", "x"], "no split 'x'"),
         ([str(tmp_path), "--run", run, *data, "--split", "valid"], "no evaluation of valid"),
         ([str(tmp_path), "--run", run.replace("glass=", "note="), *data], "cannot be called"),

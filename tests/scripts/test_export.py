@@ -36,7 +36,7 @@ def made_up_audit(sha256):
     return made_up(Audit) | {"dataset": dataset, "findings": [finding], "severity": "serious"}
 
 
-def test_the_card_finds_the_audit_of_the_data_trained_on(plain_run, four_splits, tmp_path):
+def test_the_card_finds_the_audit_of_the_data_trained_on(plain_run, four_splits, tmp_path, capsys):
     """The audit is found through run.json, provided that the data set has not changed."""
     mine, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(plain_run, mine)
@@ -44,13 +44,14 @@ def test_the_card_finds_the_audit_of_the_data_trained_on(plain_run, four_splits,
     shutil.copy(four_splits / "dataset.json", data)
     digest = dataset_digest(data)
     (data / "audit.json").write_text(json.dumps(made_up_audit(digest["dataset_json_sha256"])))
-    record = {"format_version": 1, "config": {}, "finished": {}}
+    record = {"format_version": 1, "config": {"epochs": 4}, "finished": None}
     for number, (sha256, found) in enumerate(((digest["dataset_json_sha256"], True), ("0" * 64, False))):
         entry = {"name": "data", "dataset_json_sha256": sha256, "path": str(data)}
         (mine / "run.json").write_text(json.dumps(record | {"data": entry}))
         assert export.main([str(mine), "--to", str(tmp_path / str(number))]) == 0
         card = (tmp_path / str(number) / "README.md").read_text()
         assert ("size tells" in card, "Not audited" in card) == (found, not found)
+        assert f"warning: the run {mine} is not finished: 0 of 4 epochs" in capsys.readouterr().err
         assert str(tmp_path) not in card
         assert "secret" not in card
     (mine / "run.json").write_text("{}")

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from glass.config.run_folder import RunRecord
+from glass.config.unfinished_run import unfinished_warning
 from glass.predict import verdict_lines
 from glass.predict.prediction_files import Predictions, write_csv, write_json
 from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, json_row
@@ -29,6 +31,19 @@ from tests.runs.made_up import made_up
 def typed(text):
     """A stdin from which ``text`` can be read."""
     return io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
+
+
+def test_a_run_that_was_stopped_is_not_finished(plain_run, paths, tmp_path, capsys):
+    """A model that was copied out of its run has no such record."""
+    run = shutil.copytree(plain_run, tmp_path / "run")
+    record = made_up(RunRecord) | {"config": {"epochs": 16}, "finished": None}
+    (run / "run.json").write_text(json.dumps(record))
+    (run / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    assert predict.main([str(run), paths[0], "--no-stability"]) == 0
+    assert f"warning: the run {run} is not finished: 2 of 16 epochs\n" in capsys.readouterr().err
+    assert unfinished_warning(run / "exported") is None
+    (run / "run.json").write_text(json.dumps(record | {"finished": {}}))
+    assert unfinished_warning(run / "model") is None
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ def test_what_no_pixel_shows_is_a_finding_of_its_own(columns, dataset):
     for feature in columns:
         assert FEATURES[feature] in found["text"]
         assert FEATURES[feature] in page
+    assert "<code>--equalise</code> match ignores them" in page
 
 
 def test_one_image_of_another_kind_is_no_error(dataset):

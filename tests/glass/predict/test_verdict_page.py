@@ -181,6 +181,37 @@ def test_one_image_is_shown_with_its_windows_and_their_pixels(spread_run, files,
     assert [kind for kind, _ in page.scripts] == ["application/json"]
     assert str(tmp_path / "o.json") in page.words
     assert str(tmp_path / "maps") in page.words
+    assert not re.search(r"\.crops img \{[^}]*border", page.source), "a border takes rows from the picture"
+
+
+def test_an_image_smaller_than_a_crop_is_not_said_to_be_shrunk(spread_run, tmp_path):
+    Image.effect_noise((40, 30), 50).convert("RGB").save(tmp_path / "a.png")
+    page = written(spread_run, tmp_path / "o.html", tmp_path / "a.png", "--no-stability")
+    assert (
+        "The model saw the whole image (40 × 30 pixels), enlarged, and 4 crops in full resolution. The image is no "
+        "larger than a crop, so every crop shows the whole of it."
+    ) in page.words
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_shows_each_row_of_a_crop_twice(tmp_path):
+    """Otherwise, the picture would show a trace of resampling that the image does not have."""
+    run, path = make_run(tmp_path / "run"), tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 90, 3), np.uint8)).save(path)
+    page = written(run, tmp_path / "o.html", path, "--no-stability")
+    shot = tmp_path / "shot.png"
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+    command += ["--window-size=1200,2600", f"--screenshot={shot}", (tmp_path / "o.html").as_uri()]
+    subprocess.run(command, capture_output=True, check=True)
+    seen = np.asarray(Image.open(shot).convert("RGB"))
+    crops = [pixels_in(a["src"]) for a in page.all("img") if (a["alt"] or "").startswith("window ")]
+    assert len(crops) == 4
+    for crop in crops:
+        shown = crop.repeat(2, axis=0).repeat(2, axis=1)
+        height, width = shown.shape[:2]
+        places = zip(*np.nonzero((seen == shown[0, 0]).all(axis=2)), strict=True)
+        assert any(np.array_equal(seen[top : top + height, left : left + width], shown) for top, left in places)
 
 
 # Whole pages with upright images are tested above.

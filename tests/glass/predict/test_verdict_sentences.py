@@ -8,7 +8,7 @@ import pytest
 from glass.predict.harmless_changes import CHANGES
 from glass.predict.verdict_lines import learnt_line
 from glass.predict.verdicts import ImageVerdict
-from glass.verdict_page.sentences import covered_share, figure, stability_sentence, verdict_sentence
+from glass.verdict_page.sentences import covered_share, figure, seen_sentence, stability_sentence, verdict_sentence
 
 HEAD = {
     "model": {"path": "run", "kind": "glass", "weights_sha256": "0" * 64},
@@ -100,3 +100,12 @@ def test_what_windows_cover_is_counted_once():
             seen[top : top + height, left : left + width] = True
         verdict = ImageVerdict("x", height=80, width=80, windows=windows)
         assert covered_share(verdict) == pytest.approx(100 * seen.mean())
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [((64, 64), "in its own size"), ((64, 80), "shrunk"), ((40, 64), "enlarged"), ((40, 80), "resized")],
+)
+def test_the_view_is_shrunk_only_if_the_image_is_larger(size, said):
+    verdict = ImageVerdict("x", height=size[0], width=size[1])
+    assert seen_sentence(verdict, HEAD, 64) == f"The model saw the whole image ({size[1]} × {size[0]} pixels), {said}."

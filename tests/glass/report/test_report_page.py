@@ -170,7 +170,7 @@ def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
         "kind": "metadata",
         "severity": "serious",
         "text": "<i>format</i>",
-        "advice": "mix",
+        "advice": "use --groups FILE",
         "feature": "format",
         "auroc": 0.9,
         "interval": [0.8, 1],
@@ -181,7 +181,9 @@ def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
     results = document[runs[0].name][SPLIT]
     results["real_slices"] = [{"slice": "<u>JPEG", "images": 12, "false_positive_rate": 0.25, "interval": [0.1, 0.4]}]
     results["calibration"] = {"temperature": 2, "before": {"ece": 0.2}, "after": {"ece": 0.03}}
-    in_sample = results["calibration"] | {"in_sample": True}
+    in_sample = {"temperature": 2, "before": {"ece": 0.045}, "after": {"ece": 0.082}, "in_sample": True}
+    in_sample |= {"cautious": True, "data": {"real": 8, "generated": 9}}
+    results["intervals"]["auroc"] = None
     document[runs[1].name][SPLIT]["calibration"] = in_sample
     results["calibration"] |= {
         "in_sample": False,
@@ -208,7 +210,11 @@ def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
     assert page.index("<summary>1 finding of the audit</summary>") < page.index("&lt;i&gt;format")
     assert "&lt;b&gt;a&lt;/b&gt;\\x1b.png" in page
     assert "&lt;u&gt;JPEG" in page
-    assert "0.200 before and 0.030 after" in page
+    assert "0.200 before and 0.030 after calibration.</p>" in page
+    assert "0.082 after calibration. That is worse on these images on purpose: the few images of the calib" in page
+    assert "AUROC, 95 % interval: too few scenes to tell</div>" in page
+    assert "What to do: use <code>--groups</code> FILE." in page
+    assert "code { white-space: nowrap; }" in page
     assert not {"<i>", "<b>a", "<u>"} & set(re.findall(r"<[biu]>a?", page)) - {"<b>"}
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -66,6 +67,20 @@ class TestMistakes:
             *arguments(synthetic_shards, tmp_path / "run", *wrong),
         )
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("preset", "setting", "accept"),
+        [("single_view_tiny", "global", "the backbone accepts"), ("glass_tiny", "local", "both backbones accept")],
+    )
+    def test_weights_that_are_missing(self, preset, setting, accept, synthetic_shards, tmp_path, monkeypatch):
+        """The mistake is reported before a folder is made."""
+        said = []
+        monkeypatch.setattr("glass.train.run.report_if_slow", lambda what: said.append(what) or nullcontext())
+        command = ["--data", str(synthetic_shards), "--preset", preset, "--output", str(tmp_path / "run")]
+        weights = tmp_path / "none.pt"
+        self.refused(f"{weights} does not exist", *command, "--set", f"model.{setting}_weights={weights}")
+        assert not (tmp_path / "run").exists()
+        assert said == [f"checking whether {accept} the views"]
 
     def test_a_split_that_is_not_there(self, synthetic_shards, tmp_path):
         self.refused("calibration", *arguments(synthetic_shards, tmp_path / "run", "valid_split=calibration"))

@@ -39,12 +39,12 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
         ("pipe", "not a regular file"),
         ("link", "cannot be read"),
         ("none/file", "does not exist: create it first"),
-        ("pipe/file", "does not exist"),
+        ("pipe/file", "pipe is a file: give a folder"),
     ):
         with pytest.raises(InputError, match=words):
             check_output(tmp_path / name, OURS)
     assert check_output(tmp_path / "new" / "file", OURS, folder_is_made=True) is False
-    with pytest.raises(InputError, match="does not exist"):  # where a file stands no folder can
+    with pytest.raises(InputError, match="is a file: give a folder"):  # where a file stands no folder can
         check_output(tmp_path / "pipe" / "file", OURS, folder_is_made=True)
 
 

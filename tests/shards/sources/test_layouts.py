@@ -79,6 +79,8 @@ def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
             "train/test/real/ names two splits, train and test.*--no-given-split",
         ),
         (("cats", "dogs"), [], r"no folder name says real or generated \(it holds cats/, dogs/\).*--label"),
+        (("cats", "dogs"), ["source=real"], r"--label source=real: \S+/source itself has this name, but only names of"),
+        (("fake",), ["Source=real"], "itself has this name"),
         (("fake", "coco"), [], r"generated images only \(it holds coco/\).*--label NAME=real"),
         (("real",), [], "real images only: a detector needs both"),
         (("real", "masks"), [], "real images only"),
